@@ -1,0 +1,14 @@
+"""The one environment that the package runs in."""
+
+
+def check_backend():
+    """Raises ImportError, in one line, under another backend or image layout."""
+    import keras
+
+    backend, layout = keras.config.backend(), keras.config.image_data_format()
+    if backend != "tensorflow" or layout != "channels_last":
+        raise ImportError(
+            "keras_resnets needs the TensorFlow backend and channels_last images. Received: "
+            f"backend={backend!r}, image_data_format={layout!r} "
+            "(set KERAS_BACKEND=tensorflow, or edit ~/.keras/keras.json)"
+        )

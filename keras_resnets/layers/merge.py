@@ -1,0 +1,96 @@
+"""The layer that ends every residual block."""
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="keras_resnets")
+class Merge(keras.layers.Layer):
+    """Adds a block's branch to its shortcut, then applies the block's activation if it has one.
+
+    `y = activation(shortcut + branch)` (He 2015, Eqn. 1; He 2016, Eqn. 1 and 2). It is called
+    with `[shortcut, branch]`, in this order: Keras walks a graph recursively along the operand
+    that it meets first, and along the shortcuts a net of 1001 layers is 333 calls deep, within
+    Python's default limit; along the branches it is not.
+
+    Args:
+        activation: String or `None`, e.g. `"relu"`. Defaults to `None`.
+        **kwargs: Further arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: `[shortcut, branch]`, two tensors of one shape.
+
+    Raises:
+        ValueError: If the shapes of shortcut and branch differ.
+    """
+
+    def __init__(self, activation=None, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = keras.activations.get(activation) if activation else None
+
+    def call(self, inputs):
+        shortcut, branch = inputs
+        outputs = shortcut + branch
+        return self.activation(outputs) if self.activation else outputs
+
+    def compute_output_shape(self, input_shape):
+        shortcut, branch = (tuple(shape) for shape in input_shape)
+        if shortcut != branch:
+            raise ValueError(
+                "Shortcut and branch must have one shape. "
+                f"Received: shortcut of shape {shortcut}, branch of shape {branch}"
+            )
+        return shortcut
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.activation) if self.activation else None
+        return {**super().get_config(), "activation": activation}
+
+
+@keras.saving.register_keras_serializable(package="keras_resnets")
+class ZeroPadShortcut(keras.layers.Layer):
+    """The parameter-free shortcut, option A of He 2015: subsampling, and zeros for new channels.
+
+    Args:
+        channels: Int. Number of output channels, at least that of the input.
+        strides: Int. Every how many pixels one is kept. Defaults to 1.
+        pad: `"end"` appends the zero channels, as fb.resnet.torch (`models/resnet.lua`) does, or
+            `"both"` puts half of them before and half after, as akamaster/pytorch_resnet_cifar10.
+            Defaults to `"end"`.
+        **kwargs: Further arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: Tensor `(batch, height, width, channels)`.
+
+    Returns:
+        Tensor `(batch, ceil(height / strides), ceil(width / strides), self.channels)`.
+
+    Raises:
+        ValueError: If `channels` is below the input's, or `pad` is unknown.
+    """
+
+    def __init__(self, channels, strides=1, pad="end", **kwargs):
+        super().__init__(**kwargs)
+        if pad not in ("end", "both"):
+            raise ValueError(f"`pad` must be 'end' or 'both'. Received: pad={pad!r}")
+        self.channels, self.strides, self.pad = channels, strides, pad
+
+    def call(self, inputs):
+        outputs = inputs[:, :: self.strides, :: self.strides]
+        added = self.channels - inputs.shape[-1]
+        before = added // 2 if self.pad == "both" else 0
+        return tf.pad(outputs, [[0, 0], [0, 0], [0, 0], [before, added - before]])
+
+    def compute_output_shape(self, input_shape):
+        batch, *sides, channels = input_shape
+        if channels > self.channels:
+            raise ValueError(
+                f"`channels` must be at least the input's {channels}. "
+                f"Received: channels={self.channels}"
+            )
+        sides = [side and -(-side // self.strides) for side in sides]
+        return (batch, *sides, self.channels)
+
+    def get_config(self):
+        config = {"channels": self.channels, "strides": self.strides, "pad": self.pad}
+        return {**super().get_config(), **config}

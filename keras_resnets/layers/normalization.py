@@ -1,0 +1,90 @@
+"""Batch normalization by TensorFlow's fused op."""
+
+import keras
+import tensorflow as tf
+
+FUSED_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@keras.saving.register_keras_serializable(package="keras_resnets")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` computed by FusedBatchNorm, with the papers' defaults.
+
+    Variables and config are those of Keras' layer, and so are the outputs, the gradients and the
+    moving mean, in float32, bfloat16 and float16 (statistics and parameters stay float32). The
+    moving variance follows the *unbiased* variance of the batch, `n / (n - 1)` times the one it is
+    normalized with, as in torch, Caffe and the fused op; Keras' own layer accumulates the biased
+    one.
+
+    Inputs of a rank other than 4, an axis other than the last, masks, `renorm`, and `scale` or
+    `center` off are computed by Keras' layer, and so is `synchronized=True` when there is more
+    than one replica; the moving variance is unbiased there too (`renorm` keeps Keras' own
+    statistics).
+
+    Args:
+        axis: Int. The channel axis. Defaults to -1.
+        momentum: Float, the share of the old moving statistics kept in a step (torch's momentum
+            is one minus it). Defaults to 0.9.
+        epsilon: Float added to the variance. Defaults to 1e-5.
+        **kwargs: Further arguments of `keras.layers.BatchNormalization`.
+    """
+
+    def __init__(self, axis=-1, momentum=0.9, epsilon=1e-5, **kwargs):
+        super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        training = bool(training) and self.trainable
+        if self._is_fusable(inputs, mask):
+            return self._fused(tf.cast(inputs, self.compute_dtype), training)
+        if not training or self.renorm:
+            return super().call(inputs, training=training, mask=mask)
+        kept = self.momentum * tf.identity(self.moving_variance.value)
+        outputs = super().call(inputs, training=True, mask=mask)
+        # Keras added (1 - momentum) * v; this makes it (1 - momentum) * v * n / (n - 1).
+        added = tf.identity(self.moving_variance.value) - kept
+        self.moving_variance.assign_add(added / tf.maximum(self._count(inputs, mask) - 1.0, 1.0))
+        return outputs
+
+    def _is_fusable(self, inputs, mask):
+        rank = len(inputs.shape)
+        return (
+            rank == 4
+            and self.axis in (-1, 3)
+            and mask is None
+            and self.scale
+            and self.center
+            and not self.renorm
+            and self.compute_dtype in FUSED_DTYPES
+            and not (self.synchronized and _replicas() > 1)
+        )
+
+    def _fused(self, inputs, training):
+        population = {}
+        if not training:
+            population["mean"] = tf.identity(self.moving_mean.value)
+            population["variance"] = tf.identity(self.moving_variance.value)
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            scale=tf.identity(self.gamma.value),
+            offset=tf.identity(self.beta.value),
+            epsilon=self.epsilon,
+            is_training=training,
+            **population,
+        )
+        if training:
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+        return outputs
+
+    def _count(self, inputs, mask):
+        """Number of values behind each channel's statistics, over all replicas if synchronized."""
+        if mask is not None:  # Keras computes masked statistics per replica
+            return tf.reduce_sum(tf.cast(mask, tf.float32))
+        count = tf.cast(tf.size(inputs) // tf.shape(inputs)[self.axis], tf.float32)
+        if self.synchronized and _replicas() > 1:
+            count = tf.distribute.get_replica_context().all_reduce("SUM", count)
+        return count
+
+
+def _replicas():
+    return tf.distribute.get_strategy().num_replicas_in_sync
