@@ -1,0 +1,156 @@
+"""Parameters and multiply-accumulates of a network, counted on its graph."""
+
+import dataclasses
+import math
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost:
+    """One call of one layer.
+
+    Attributes:
+        name: Name of the layer.
+        kind: Name of its class.
+        output_shape: Shape of its output, without the batch.
+        trainable: Number of trainable parameters (0 where an earlier call counted them).
+        total: Number of all parameters, batch normalization's moving statistics included.
+        macs: Multiply-accumulates of one image; 0 except for convolutions and dense layers.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple
+    trainable: int
+    total: int
+    macs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Complexity:
+    """What a network costs. `str()` is a table by stage.
+
+    Attributes:
+        input_shape: `(height, width, channels)` that the network was counted at.
+        output_shape: Shape of the output, without the batch.
+        layers: Tuple of `LayerCost`, in the order of the graph.
+    """
+
+    input_shape: tuple
+    output_shape: tuple
+    layers: tuple
+
+    @property
+    def trainable(self):
+        """Trainable parameters."""
+        return sum(layer.trainable for layer in self.layers)
+
+    @property
+    def total(self):
+        """All parameters, as `model.count_params()` counts them."""
+        return sum(layer.total for layer in self.layers)
+
+    @property
+    def macs(self):
+        """Multiply-accumulates of convolutions and dense layers for one image."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def flops(self):
+        """Floating-point operations: two for a multiply-accumulate."""
+        return 2 * self.macs
+
+    @property
+    def stages(self):
+        """The same by part of the net: a dictionary from `"stem"`, `"stage1"`, ... `"head"`."""
+        parts = {}
+        for layer in self.layers:
+            parts.setdefault(_part(layer.name), []).append(layer)
+        return {
+            part: dataclasses.replace(self, layers=tuple(rows), output_shape=rows[-1].output_shape)
+            for part, rows in parts.items()
+        }
+
+    def __str__(self):
+        rows = [("part", "output", "trainable", "total", "MACs")]
+        for part, cost in [*self.stages.items(), ("all", self)]:
+            shape = "x".join(str(side) for side in cost.output_shape)
+            rows.append((part, shape, f"{cost.trainable:,}", f"{cost.total:,}", f"{cost.macs:,}"))
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        return "\n".join(
+            "  ".join(
+                cell.ljust(width) if column < 2 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        )
+
+
+def complexity(model, input_shape=None):
+    """Counts parameters and multiply-accumulates of a functional Keras model.
+
+    Multiply-accumulates are those of convolutions (grouped and dilated ones too) and dense
+    layers, as torchvision's `_ops` and the papers' "FLOPs"; other tools add batch normalization,
+    activations and pooling.
+
+    Args:
+        model: Functional `keras.Model` with one image input.
+        input_shape: `(height, width)` or `(height, width, channels)` to count at. Defaults to the
+            model's own.
+
+    Returns:
+        A `Complexity`.
+
+    Raises:
+        ValueError: If the model has no fixed input size and none is given.
+    """
+    own = model.input_shape[1:]
+    shape = (*(input_shape or own)[:2], own[2])
+    if None in shape:
+        raise ValueError(
+            "`input_shape` must be given, (height, width), for a model of any input size. "
+            f"Received: input_shape={input_shape}, model of {own}"
+        )
+    rows, counted = [], set()
+    output = _walk(model, keras.KerasTensor((1, *shape), dtype="float32"), rows, counted)
+    return Complexity(shape, tuple(output.shape[1:]), tuple(rows))
+
+
+def _walk(model, inputs, rows, counted):
+    """Follows the shapes through the graph at another input size, calling no layer."""
+
+    def visit(operation):
+        def follow(*args, **kwargs):
+            if isinstance(operation, keras.Model):
+                return _walk(operation, args[0], rows, counted)
+            outputs = operation.compute_output_spec(*args, **kwargs)
+            rows.append(_cost(operation, outputs, counted))
+            return outputs
+
+        return follow
+
+    return model._run_through_graph(inputs, operation_fn=visit)
+
+
+def _cost(layer, outputs, counted):
+    first = keras.tree.flatten(outputs)[0]
+    macs = 0
+    if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
+        macs = math.prod(layer.kernel.shape) * math.prod(first.shape[1:-1])
+    fresh = [v for v in getattr(layer, "weights", []) if id(v) not in counted]
+    counted.update(id(variable) for variable in fresh)
+    trained = {id(variable) for variable in getattr(layer, "trainable_weights", [])}
+    return LayerCost(
+        name=layer.name,
+        kind=type(layer).__name__,
+        output_shape=tuple(first.shape[1:]),
+        trainable=sum(math.prod(v.shape) for v in fresh if id(v) in trained),
+        total=sum(math.prod(v.shape) for v in fresh),
+        macs=macs,
+    )
+
+
+def _part(name):
+    prefix = name.split("_")[0]
+    return prefix if prefix == "stem" or prefix.startswith("stage") else "head"

@@ -1,0 +1,194 @@
+"""Training speed, each case a pair timed in turn in one process.
+
+    python scripts/benchmark.py                          # all pairs, float32 and mixed_bfloat16
+    python scripts/benchmark.py --cases=resnet50 --precisions=float32 --json=speed.json
+
+A case compares this package ("ours") with a reference. Both sides are warmed up; then they take
+turns, step by step, so that whatever else the machine does falls on both. The speed-up quoted is
+the median of the ratios of neighbouring steps, the times are medians of single training steps.
+"""
+
+import json
+import os
+import platform
+import statistics
+import time
+
+from absl import flags
+from cli import run
+
+_CASES = flags.DEFINE_list("cases", [], "Cases to run; all by default.")
+_PRECISIONS = flags.DEFINE_list(
+    "precisions", ["float32", "mixed_bfloat16"], "Keras dtype policies to run each case under."
+)
+_STEPS = flags.DEFINE_integer("steps", 10, "Timed steps of each side.", lower_bound=1)
+_WARMUP = flags.DEFINE_integer("warmup", 2, "Steps of each side before timing.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", None, "File for the results.")
+
+
+def stock_resnet18_cifar():
+    """The network of `ResNet18(stem="cifar")` from Keras' own layers, with the same defaults."""
+    import keras
+
+    def conv_norm(x, width, size, stride):
+        if stride > 1 and size > 1:
+            x = keras.layers.ZeroPadding2D(size // 2)(x)
+        padding = "valid" if stride > 1 else "same"
+        x = keras.layers.Conv2D(width, size, stride, padding, use_bias=False)(x)
+        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.ReLU()(conv_norm(image, 64, 3, 1))
+    for width, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
+                          (512, 1)):
+        y = keras.layers.ReLU()(conv_norm(x, width, 3, stride))
+        y = conv_norm(y, width, 3, 1)
+        if stride > 1:
+            x = conv_norm(x, width, 1, stride)
+        x = keras.layers.ReLU()(keras.layers.Add()([x, y]))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(100, dtype="float32")(x))
+
+
+def keras_resnet50():
+    import keras
+
+    return keras.applications.ResNet50(weights=None, classifier_activation=None)
+
+
+def one_convolution(groups):
+    """A 3x3 convolution of 256 channels at 28x28 and a linear classifier."""
+    import keras
+
+    from keras_resnets import layers
+
+    image = keras.Input((28, 28, 256))
+    x = layers.Conv2D(256, 3, groups=groups)(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(10, dtype="float32")(x))
+
+
+def ours(name, **options):
+    import keras_resnets
+
+    return keras_resnets.create_model(name, **options)
+
+
+# case: (what is measured, its reference, builders of both, batch size)
+PAIRS = {
+    "resnet50": (
+        "resnet50 at 224",
+        "keras.applications.ResNet50",
+        lambda: ours("resnet50"),
+        keras_resnet50,
+        16,
+    ),
+    "resnet18_cifar": (
+        "resnet18 at 32",
+        "the same of stock Keras layers",
+        lambda: ours("resnet18", stem="cifar", num_classes=100),
+        stock_resnet18_cifar,
+        64,
+    ),
+    "grouped_conv": (
+        "3x3 convolution, 256 channels, groups=32",
+        "groups=1",
+        lambda: one_convolution(32),
+        lambda: one_convolution(1),
+        16,
+    ),
+}
+
+
+class Step:
+    """One network under training on one fixed batch of noise, a step a call."""
+
+    def __init__(self, build, batch_size):
+        import keras
+        import numpy as np
+        import tensorflow as tf
+
+        self.model = build()
+        self.batch_size = batch_size
+        self.model.compile(
+            keras.optimizers.SGD(0.01, momentum=0.9),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            jit_compile=False,
+        )
+        noise = np.random.default_rng(0)
+        shape = (batch_size, *self.model.input_shape[1:])
+        self.images = tf.constant(noise.standard_normal(shape, dtype="float32"))
+        self.labels = tf.constant(noise.integers(self.model.output_shape[-1], size=batch_size))
+
+    def __call__(self):
+        start = time.perf_counter()
+        self.model.train_on_batch(self.images, self.labels)
+        return time.perf_counter() - start
+
+
+def measure_pair(case, precision):
+    """Times both sides of a case in turn. Returns a JSON-able row."""
+    import keras
+
+    from keras_resnets.models.network import dtype_policy
+
+    name, reference, *builders, batch_size = PAIRS[case]
+    keras.backend.clear_session()
+    with dtype_policy(precision):
+        sides = [Step(build, batch_size) for build in builders]
+    for _ in range(_WARMUP.value):
+        for side in sides:
+            side()
+    times = [[side() for side in sides] for _ in range(_STEPS.value)]
+    mine, others = (statistics.median(column) for column in zip(*times, strict=True))
+    return {
+        "case": case,
+        "what": name,
+        "reference": reference,
+        "precision": precision,
+        "batch_size": batch_size,
+        "images_per_second": batch_size / mine,
+        "reference_images_per_second": batch_size / others,
+        "speed_up": statistics.median(other / own for own, other in times),
+        "steps": _STEPS.value,
+    }
+
+
+def machine():
+    """What the figures depend on, for the JSON file."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "cores": os.cpu_count(),
+        "processor": platform.processor() or platform.machine(),
+        "gpus": len(tf.config.list_physical_devices("GPU")),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+
+
+def main():
+    unknown = set(_CASES.value) - PAIRS.keys()
+    if unknown:
+        raise ValueError(f"`--cases` must be of {', '.join(PAIRS)}. Received: {sorted(unknown)}")
+    rows = []
+    print(f"{'case':16} {'precision':15} {'images/s':>9} {'reference':>10} {'speed-up':>9}")
+    for case in _CASES.value or PAIRS:
+        for precision in _PRECISIONS.value:
+            row = measure_pair(case, precision)
+            rows.append(row)
+            print(
+                f"{case:16} {precision:15} {row['images_per_second']:9.1f} "
+                f"{row['reference_images_per_second']:10.1f} {row['speed_up']:8.2f}x"
+                f"  {row['what']} against {row['reference']}",
+                flush=True,
+            )
+    if _JSON.value:
+        with open(_JSON.value, "w", encoding="utf-8") as file:
+            json.dump({"machine": machine(), "rows": rows}, file, indent=2)
+        print(f"written: {_JSON.value}")
+
+
+if __name__ == "__main__":
+    run(main)
