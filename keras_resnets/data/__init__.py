@@ -1,0 +1,17 @@
+"""Image sets, stateless augmentation and the input pipeline."""
+
+from keras_resnets.data.augment import parse_augment
+from keras_resnets.data.moments import statistics
+from keras_resnets.data.pipeline import evaluation_dataset, training_dataset
+from keras_resnets.data.sources import Source
+from keras_resnets.data.splits import Splits, load_splits
+
+__all__ = [
+    "Source",
+    "Splits",
+    "evaluation_dataset",
+    "load_splits",
+    "parse_augment",
+    "statistics",
+    "training_dataset",
+]

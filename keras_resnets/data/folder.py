@@ -1,0 +1,170 @@
+"""Folders of class folders."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images, decode_image
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
+_ORDER_SEED = 0  # of the order that slices count; it must never change
+
+
+def open_folder(path, skip_corrupt=False):
+    """Opens `path/<class>/**/image`, or the same below `train/`, `val/` (`validation/`), `test/`.
+
+    Images are JPEG, PNG, GIF and BMP files by content, whatever their suffix; they become RGB
+    (see `sources.decode_image`; an EXIF rotation is not applied). Hidden files and folders are
+    left alone, and so are other files unless their suffix says that they are images. Every image
+    is decoded once here, which finds corrupt ones before the training starts; an epoch decodes
+    them all anyway. Images of one shape that take up to 1 GiB stay decoded in memory; others are
+    read from disk again. A `test/` without class folders has no labels and is left out.
+
+    Args:
+        path: The folder.
+        skip_corrupt: Boolean. Whether corrupt images are left out and counted instead of refused.
+
+    Returns:
+        `Archive`; its only split is `train` where the class folders are not below `train/`.
+
+    Raises:
+        FileNotFoundError: If `path` is not a folder.
+        ValueError: If there are fewer than two classes, a class without images, classes that
+            differ between the splits, or a corrupt image.
+    """
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"There is no folder {path}")
+    path = os.path.abspath(path)
+    roots = _split_roots(path)
+    class_names = _class_names(roots)
+    files, labels, splits = [], [], []
+    for split, root in roots.items():
+        for label, name in enumerate(class_names):
+            found = _image_files(os.path.join(root, name))
+            files += found
+            labels += [label] * len(found)
+            splits += [split] * len(found)
+    files, labels, splits = np.array(files, object), np.array(labels, np.int64), np.array(splits)
+    _require_images(roots, class_names, labels, splits)
+    images, sound = _check(files)
+    if not sound.all() and not skip_corrupt:
+        raise ValueError(
+            f"{np.sum(~sound)} of {len(files)} images cannot be decoded, the first is "
+            f"{files[~sound][0]}. Remove it, or leave such images out with skip_corrupt"
+        )
+    skipped = {split: int(np.sum(~sound & (splits == split))) for split in roots}
+    files, labels, splits = files[sound], labels[sound], splits[sound]
+    _require_images(roots, class_names, labels, splits)
+    shuffle = np.random.default_rng(_ORDER_SEED).permutation
+    return Archive(
+        name=path,
+        class_names=class_names,
+        images=images,
+        all_labels=labels,
+        places={split: shuffle(np.flatnonzero(splits == split)) for split in roots},
+        describe=lambda place: files[place],
+        skipped=skipped,
+    )
+
+
+def _subfolders(path):
+    return sorted(
+        entry.name
+        for entry in os.scandir(path)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+
+
+def _split_roots(path):
+    """{split: folder whose subfolders are the classes}."""
+    names = _subfolders(path)
+    if "train" not in names:
+        return {"train": path}
+    roots = {}
+    for name in names:
+        split, root = SPLIT_FOLDERS.get(name), os.path.join(path, name)
+        if split is None or (split == "test" and not _subfolders(root)):
+            continue
+        if split in roots:
+            raise ValueError(f"{path} must have one of val/ and validation/, not both")
+        roots[split] = root
+    return {split: roots[split] for split in ("train", "validation", "test") if split in roots}
+
+
+def _class_names(roots):
+    class_names = _subfolders(roots["train"])
+    if len(class_names) < 2:
+        raise ValueError(
+            f"{roots['train']} must hold two class folders or more. "
+            f"Received: {', '.join(class_names) or 'none'}"
+        )
+    for root in roots.values():
+        different = sorted(set(class_names) ^ set(_subfolders(root)))
+        if different:
+            raise ValueError(
+                f"The class folders of {root} must be those of {roots['train']}. "
+                f"Only in one of them: {', '.join(different)}"
+            )
+    return tuple(class_names)
+
+
+def _image_files(folder):
+    found = []
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (os.path.join(parent, name) for name in sorted(names) if name[0] != ".")
+        found += [file for file in paths if _is_image(file)]
+    return found
+
+
+def _is_image(path):
+    if path.lower().endswith(IMAGE_SUFFIXES):
+        return True  # one that cannot be decoded is corrupt, not to be overlooked
+    with open(path, "rb") as file:
+        return file.read(4).startswith(_SIGNATURES)
+
+
+def _check(files):
+    """Decodes all files: (`Images` of the sound ones, boolean array of which are sound)."""
+    sound = np.zeros(len(files), bool)
+    pixels, shape, size = [], None, 0
+    for index, image in _decoded(files):
+        sound[index] = True
+        shape = shape or image.shape
+        size += image.nbytes
+        if pixels is not None:
+            pixels.append(image)
+        if image.shape != shape or size > ARRAY_LIMIT:
+            pixels = None
+    if pixels:
+        return Images.decoded(np.stack(pixels)), sound
+    return Images.files(list(files[sound])), sound
+
+
+def _decoded(files):
+    paths = tf.data.Dataset.from_tensor_slices((np.arange(len(files)), list(files)))
+    images = paths.map(
+        lambda index, path: (index, decode_image(tf.io.read_file(path))),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return images.ignore_errors().prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+
+
+def _require_images(roots, class_names, labels, splits):
+    for split, root in roots.items():
+        counts = np.bincount(labels[splits == split], minlength=len(class_names))
+        if not counts.all():
+            empty = class_names[int(np.argmin(counts))]
+            raise ValueError(
+                f"The class folder {os.path.join(root, empty)} holds no image "
+                "(JPEG, PNG, GIF or BMP)"
+            )

@@ -1,0 +1,20 @@
+"""Seeds of the random streams: one a purpose, all from the run's seed."""
+
+import zlib
+
+import tensorflow as tf
+
+
+def stateless_seed(seed, purpose, epoch):
+    """The seed of the random numbers of one `purpose` in one epoch of a run.
+
+    Args:
+        seed: Int, the run's.
+        purpose: String.
+        epoch: Int or int64 scalar tensor.
+
+    Returns:
+        int64 tensor `(2,)` for the `tf.random.stateless_*` functions.
+    """
+    seed = tf.constant([seed, zlib.crc32(purpose.encode())], tf.int64)
+    return tf.random.experimental.stateless_fold_in(seed, epoch)

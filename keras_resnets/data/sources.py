@@ -1,0 +1,216 @@
+"""Labelled images that are read by number inside tf.data."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnets.data import randomness
+
+ARRAY_LIMIT = 2**30  # bytes: images of one shape up to here are kept decoded
+
+
+def decode_image(data, channels=3):
+    """Decodes JPEG, PNG, GIF (first frame) or BMP, recognised by content.
+
+    Grey, palette, CMYK and 16-bit images and images with an alpha channel (which is dropped) become
+    `channels` channels of uint8. An EXIF rotation is *not* applied, as TensorFlow has no such
+    operation: rotate photos on disk where it matters.
+
+    Args:
+        data: Scalar string tensor, the bytes of the file.
+        channels: 1 or 3 (1 for PNG and JPEG only). Defaults to 3.
+
+    Returns:
+        uint8 tensor of shape `(height, width, channels)`.
+    """
+    if channels != 3:
+        return tf.io.decode_image(data, channels, expand_animations=False)
+    # tf.io.decode_image takes the palette indices of an 8-bit BMP for grey values.
+    return tf.cond(
+        tf.strings.regex_full_match(data, r"(?s)BM\C{26}\x08\C*"),
+        lambda: _decode_palette_bmp(data),
+        lambda: tf.io.decode_image(data, 3, expand_animations=False),
+    )
+
+
+def _decode_palette_bmp(data):
+    def integer(offset):
+        return tf.io.decode_raw(tf.strings.substr(data, offset, 4), tf.int32)[0]
+
+    start, end = 14 + integer(14), integer(10)  # the palette lies between header and pixels
+    palette = tf.io.decode_raw(tf.strings.substr(data, start, end - start), tf.uint8)
+    indices = tf.io.decode_bmp(data)[..., 0]
+    return tf.gather(tf.reshape(palette, (-1, 4))[:, 2::-1], tf.cast(indices, tf.int32))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Images:
+    """All images of a set: a tensor with one row an image, and how a row becomes pixels.
+
+    Args:
+        values: uint8 array `(images, height, width, channels)`, or string tensor `(images,)`.
+        read: Function from a string of `values` to uint8 `(height, width, channels)`.
+        shape: `(height, width, channels)`; height and width `None` where they differ.
+    """
+
+    values: tf.Tensor
+    read: Callable
+    shape: tuple
+
+    @classmethod
+    def decoded(cls, array):
+        """Images of one shape, from a uint8 array."""
+        with tf.device("CPU"):
+            return cls(tf.constant(array), None, array.shape[1:])
+
+    @classmethod
+    def encoded(cls, data, shape):
+        """Images kept as the bytes of their files."""
+        with tf.device("CPU"):
+            values = tf.constant(data, tf.string)
+        return cls(values, lambda row: decode_image(row, shape[-1]), shape)
+
+    @classmethod
+    def files(cls, paths):
+        """Images read from disk each time, RGB."""
+        with tf.device("CPU"):
+            values = tf.constant(paths, tf.string)
+        return cls(values, lambda row: decode_image(tf.io.read_file(row)), (None, None, 3))
+
+    @property
+    def is_decoded(self):
+        """Whether the pixels themselves are in memory."""
+        return self.values.dtype == tf.uint8
+
+    def __getitem__(self, index):
+        rows = tf.gather(self.values, index)
+        return rows if self.is_decoded else tf.ensure_shape(self.read(rows), self.shape)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Source:
+    """One part (train, validation or test) of a labelled image set.
+
+    Args:
+        name: Name of the set.
+        class_names: Tuple of strings, by label.
+        images: The `Images` of the whole set; parts share them.
+        indices: int64 array, the place of each example of this part in `images`.
+        labels: int64 array `(num_examples,)`.
+        describe: Function from a place in `images` to what a report calls this image.
+        num_skipped: Number of corrupt images left out of the splits this part comes from.
+    """
+
+    name: str
+    class_names: tuple
+    images: Images
+    indices: np.ndarray
+    labels: np.ndarray
+    describe: Callable
+    num_skipped: int = 0
+
+    @property
+    def num_examples(self):
+        """Number of examples."""
+        return len(self.indices)
+
+    @property
+    def channels(self):
+        """1 (grey) or 3 (RGB)."""
+        return self.images.shape[-1]
+
+    @property
+    def image_shape(self):
+        """`(height, width, channels)` if all images share it, else `None`."""
+        return None if None in self.images.shape else tuple(self.images.shape)
+
+    def file_name(self, index):
+        """What a report calls example `index`: its file, or its place in the set."""
+        return self.describe(int(self.indices[index]))
+
+    @property
+    def loads_batches(self):
+        """Whether `load` takes a batch of references too."""
+        return self.images.is_decoded
+
+    def load(self, index):
+        """Reads example `index` (int64 scalar tensor): its uint8 image and int64 label."""
+        return self.images[tf.gather(self.indices, index)], tf.gather(self.labels, index)
+
+    def in_order(self):
+        """Dataset of references, each once, for `load`."""
+        return tf.data.Dataset.range(self.num_examples)
+
+    def sample(self, count):
+        """References of `count` examples, drawn once and for all."""
+        chosen = np.random.default_rng(0).choice(self.num_examples, count, replace=False)
+        return tf.data.Dataset.from_tensor_slices(np.sort(chosen))
+
+    def shuffled(self, seed, epoch):
+        """Dataset of one epoch's references in an order keyed by `(seed, epoch)`.
+
+        Args:
+            seed: Int.
+            epoch: int64 scalar tensor.
+
+        Returns:
+            Dataset of (row, reference): the int64 number in 0..`num_examples` that keys the random
+            numbers of this example in this epoch, and what `load` takes.
+        """
+        key = randomness.stateless_seed(seed, "order", epoch)
+        # Not index_shuffle, whose permutations of few elements are far from uniform.
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(self.num_examples, dtype=tf.int64), key
+        )
+        return tf.data.Dataset.from_tensor_slices((order, order))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Archive:
+    """An image set with its named splits, from which parts are taken.
+
+    Args:
+        name: Name of the set.
+        class_names: Tuple of strings, by label.
+        images: `Images`, all of them.
+        all_labels: int64 array, the label of each image.
+        places: Dictionary from a split's name to the int64 places of its images, in their fixed
+            order: what a slice `train[:100]` counts.
+        describe: Function from a place to what a report calls this image.
+        skipped: Dictionary from a split's name to the number of corrupt images left out.
+    """
+
+    name: str
+    class_names: tuple
+    images: Images
+    all_labels: np.ndarray
+    places: dict
+    describe: Callable
+    skipped: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def sizes(self):
+        """Dictionary from a split's name to its number of images."""
+        return {split: len(places) for split, places in self.places.items()}
+
+    def labels(self, split):
+        """int64 labels of a split in its order."""
+        return self.all_labels[self.places[split]]
+
+    def sources(self, selections):
+        """Turns each selection (dictionary from split to indices) into a `Source`."""
+        return {part: self._source(selection) for part, selection in selections.items()}
+
+    def _source(self, selection):
+        places = np.concatenate([self.places[split][idx] for split, idx in selection.items()])
+        return Source(
+            name=self.name,
+            class_names=self.class_names,
+            images=self.images,
+            indices=places,
+            labels=self.all_labels[places],
+            describe=self.describe,
+            num_skipped=sum(self.skipped.get(split, 0) for split in selection),
+        )

@@ -1,0 +1,186 @@
+"""Batches: every example, in which order, and always the same."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_resnets.data import evaluation_dataset, load_splits, parse_augment, training_dataset
+from keras_resnets.data.sources import Images, Source
+from keras_resnets.models.preprocessing import Preprocessing
+
+AS_PIXELS = Preprocessing(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # leaves 0..255 as it is
+ARTICLE = ["flip:p=0.5", "rotate", "translate", "erase:p=0.5", "pad_crop", "random_resized_crop"]
+
+
+@pytest.fixture
+def numbered():
+    """Twenty-two images: image `i` has the value `10 * i` everywhere and class `i % 3`."""
+    values = 10 * np.arange(22, dtype=np.uint8)
+    return make_source(np.tile(values[:, None, None, None], (1, 6, 8, 3)))
+
+
+def make_source(pixels):
+    labels = np.arange(len(pixels)) % 3
+    indices = np.arange(len(pixels))
+    return Source("numbered", ("a", "b", "c"), Images.decoded(pixels), indices, labels, str)
+
+
+@pytest.fixture
+def noise():
+    return make_source(np.random.default_rng(0).integers(0, 256, (22, 6, 8, 3)).astype(np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twenty photos of several sizes."""
+    generator = np.random.default_rng(0)
+    for i in range(20):
+        folder = tmp_path / "ab"[i % 2]
+        folder.mkdir(exist_ok=True)
+        shape = (*generator.integers(8, 20, 2), 3)
+        pixels = generator.integers(0, 256, shape).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    return load_splits(str(tmp_path), train_split="train").train
+
+
+def batches(source, count, augment=(), batch_size=5, seed=0, preprocessing=AS_PIXELS, **options):
+    dataset = training_dataset(
+        source, preprocessing, parse_augment(augment), batch_size, seed, **options
+    )
+    return [tuple(map(np.array, batch)) for batch in dataset.take(count)]
+
+
+def order(source, count, **options):
+    """The numbers of the examples in the first batches."""
+    values = [images[:, 0, 0, 0] for images, _ in batches(source, count, **options)]
+    return np.round(np.concatenate(values) / 10).astype(int)
+
+
+def assert_same(left, right):
+    for (images, labels), (other_images, other_labels) in zip(left, right, strict=True):
+        np.testing.assert_array_equal(images, other_images)
+        np.testing.assert_array_equal(labels, other_labels)
+
+
+def test_an_epoch_is_a_permutation_of_its_own(numbered):
+    numbers = order(numbered, 8).reshape(2, 20)  # two epochs of four batches
+    for epoch in numbers:
+        assert len(set(epoch)) == 20 and set(epoch) <= set(range(22))
+    assert not np.array_equal(*numbers)
+    np.testing.assert_array_equal(order(numbered, 8).reshape(2, 20), numbers)
+    assert not np.array_equal(order(numbered, 8, seed=1).reshape(2, 20), numbers)
+    # The order itself does not depend on the batch size.
+    np.testing.assert_array_equal(order(numbered, 2, batch_size=10), numbers[0])
+
+
+def test_labels_belong_to_their_images(numbered):
+    for images, labels in batches(numbered, 8):
+        assert images.dtype == labels.dtype == np.float32 and labels.shape == (5, 3)
+        numbers = np.round(images[:, 0, 0, 0] / 10).astype(int)
+        np.testing.assert_array_equal(labels, np.eye(3)[numbers % 3])
+
+
+@pytest.mark.parametrize("kind", ["noise", "photos"])
+def test_same_batches_under_any_parallelism_and_start(kind, request):
+    source = request.getfixturevalue(kind)
+    options = {"augment": ARTICLE, "image_size": (7, 9)}
+    whole = batches(source, 10, parallel_calls=1, **options)
+    assert_same(whole, batches(source, 10, parallel_calls=8, **options))
+    steps = source.num_examples // 5
+    assert_same(whole[steps:], batches(source, 10 - steps, first_epoch=1, **options))
+    assert whole[0][0].shape == (5, 7, 9, 3)
+
+
+def test_an_image_is_augmented_alike_in_any_batch_size(noise):
+    small = np.concatenate([images for images, _ in batches(noise, 4, ARTICLE[:5])])
+    large = np.concatenate([images for images, _ in batches(noise, 2, ARTICLE[:5], batch_size=10)])
+    np.testing.assert_array_equal(small, large)
+
+
+def test_augmentation_changes_with_the_epoch(numbered):
+    one = make_source(np.random.default_rng(0).integers(0, 256, (1, 6, 8, 3)).astype(np.uint8))
+    epochs = [images for images, _ in batches(one, 12, ["pad_crop"], batch_size=1)]
+    assert len({images.tobytes() for images in epochs}) > 6
+
+
+def test_erased_pixels_are_zero_after_standardization(noise):
+    preprocessing = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    plain = batches(noise, 4, preprocessing=preprocessing)
+    erased = batches(noise, 4, ["erase:p=1"], preprocessing=preprocessing)
+    changed = 0
+    for (before, _), (after, _) in zip(plain, erased, strict=True):
+        mask = (before != after).any(-1)
+        changed += mask.any((1, 2)).sum()
+        np.testing.assert_allclose(after[mask], 0, atol=1e-5)
+        np.testing.assert_array_equal(after[~mask], before[~mask])
+    assert changed >= 15
+
+
+def test_images_are_standardized(noise):
+    preprocessing = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4))
+    pixels = np.concatenate([images for images, _ in batches(noise, 4)])
+    expected = (pixels / 255 - (0.4, 0.5, 0.6)) / (0.2, 0.3, 0.4)
+    got = np.concatenate([images for images, _ in batches(noise, 4, preprocessing=preprocessing)])
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_input_size_without_an_operation_that_makes_it(noise, photos):
+    native = batches(noise, 1)[0][0]
+    resized = batches(noise, 1, image_size=(12, 4))[0][0]
+    expected = tf.image.resize(native, (12, 4), antialias=True)
+    np.testing.assert_allclose(resized, expected, atol=1e-3)
+    assert batches(photos, 1, ["flip"], image_size=(10, 12))[0][0].shape == (5, 10, 12, 3)
+    with pytest.raises(ValueError, match="`image_size` is needed"):
+        batches(photos, 1)
+
+
+def test_operations_before_the_resize_work_at_the_images_own_size(noise):
+    after = batches(noise, 1, ["pad_crop:padding=2", "resize"], image_size=(12, 16))[0][0]
+    native = batches(noise, 1, ["pad_crop:padding=2"])[0][0]
+    np.testing.assert_allclose(after, tf.image.resize(native, (12, 16), antialias=True), atol=1e-3)
+
+
+@pytest.mark.parametrize("batch_size", [0, 23])
+def test_bad_batch_size(noise, batch_size):
+    with pytest.raises(ValueError, match=f"must be in 1..22, .* batch_size={batch_size}"):
+        batches(noise, 1, batch_size=batch_size)
+
+
+def test_channels_must_fit(noise):
+    grey = Preprocessing(mean=(0.5,), std=(0.5,))
+    for make in (
+        lambda: training_dataset(noise, grey, (), 5, 0),
+        lambda: evaluation_dataset(noise, grey, 5),
+    ):
+        with pytest.raises(ValueError, match="3 channels of numbered. Received: 1 channels"):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "replicas"), [(5, 1), (6, 3), (9, 3), (22, 3), (40, 2), (5, 3)]
+)
+def test_evaluation_sees_every_example_once(numbered, batch_size, replicas):
+    dataset = evaluation_dataset(numbered, AS_PIXELS, batch_size, replicas)
+    found = [tuple(map(np.array, batch)) for batch in dataset]
+    assert len(found) == dataset.cardinality() == -(-22 // batch_size)
+    assert all(len(weights) % replicas == 0 for _, _, weights in found)
+    images, labels, weights = (np.concatenate(column) for column in zip(*found, strict=True))
+    real = weights == 1
+    assert real.sum() == 22 and weights.sum() == 22 and weights.dtype == np.float32
+    np.testing.assert_allclose(images[real][:, 0, 0, 0], np.arange(22) * 10, atol=1e-3)
+    np.testing.assert_array_equal(labels[real], np.eye(3)[np.arange(22) % 3])
+
+
+def test_evaluation_prepares_photos_alone(photos):
+    preprocessing = dataclasses.replace(AS_PIXELS, resize=10, crop=(8, 8))
+    dataset = evaluation_dataset(photos, preprocessing, 7, replicas=2)
+    images = np.concatenate([images[weights == 1] for images, _, weights in dataset])
+    for index, image in enumerate(images):
+        expected = preprocessing(photos.load(tf.constant(index, tf.int64))[0])
+        np.testing.assert_allclose(image, expected, atol=1e-4)
+    assert len(images) == photos.num_examples
+    with pytest.raises(ValueError, match="must resize or crop to one"):
+        evaluation_dataset(photos, dataclasses.replace(AS_PIXELS, resize=10), 7)
