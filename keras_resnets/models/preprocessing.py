@@ -53,7 +53,8 @@ class Preprocessing:
         for field in ("resize", "crop"):
             value = getattr(self, field)
             sizes = value if isinstance(value, tuple) else (value,)
-            if value is not None and (min(sizes) < 1 or (len(sizes) != 2 and field == "crop")):
+            length = 2 if field == "crop" or isinstance(value, tuple) else 1
+            if value is not None and (len(sizes) != length or min(sizes) < 1):
                 raise ValueError(
                     f"`{field}` must be positive pixels, (height, width). Received: {field}={value}"
                 )
@@ -88,7 +89,12 @@ class Preprocessing:
         if isinstance(size, int):
             sides = tf.shape(image)[-3:-1]
             size = sides * size // tf.reduce_min(sides)  # the longer side truncated, as torchvision
-        return tf.image.resize(image, size, self.interpolation, antialias=True)
+        sides = image.shape[-3:-1]
+        # The antialiasing kernel gives the same where an image grows, ten times more slowly.
+        grows = None not in sides and isinstance(size, tuple) and sides[0] <= size[0] and (
+            sides[1] <= size[1]
+        )
+        return tf.image.resize(image, size, self.interpolation, antialias=not grows)
 
     def _crop(self, image):
         if self.crop is None:

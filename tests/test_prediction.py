@@ -1,0 +1,175 @@
+"""Asking an export about files, from Python and from the command line."""
+
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_resnets import Preprocessing
+from keras_resnets.serving import CorruptImageError, Predictor, export, prediction
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "predict.py"
+COLOURS = {"red": (250, 5, 5), "green": (5, 250, 5), "blue": (5, 5, 250)}
+
+
+def colour_model():
+    """Tells red, green and blue images apart: its logits are the means of the channels."""
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+    model.preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3, resize=(8, 8))
+    model.class_names = tuple(COLOURS)
+    return model
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory):
+    return pathlib.Path(export(colour_model(), "colours", tmp_path_factory.mktemp("root"))).parent
+
+
+def encode(colour, form="PNG", size=(12, 9)):
+    file = io.BytesIO()
+    Image.new("RGB", size, COLOURS[colour]).save(file, form)
+    return file.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images by content, suffix and place, and what is none."""
+    root = tmp_path / "photos"
+    (root / "more").mkdir(parents=True)
+    (root / ".cache").mkdir()
+    (root / "a.png").write_bytes(encode("red"))
+    (root / "B.JPG").write_bytes(encode("green", "JPEG"))
+    (root / "c").write_bytes(encode("blue", "BMP"))
+    (root / "more" / "d.Gif").write_bytes(encode("red", "GIF"))
+    (root / ".hidden.png").write_bytes(encode("red"))
+    (root / ".cache" / "e.png").write_bytes(encode("red"))
+    (root / "notes.txt").write_text("BMW drivers read this, which is no bitmap at all.")
+    return root
+
+
+def names(files, root):
+    return [os.path.relpath(file, root) for file in files]
+
+
+def test_labels_and_scores(saved_model):
+    predictor = Predictor(saved_model)
+    ((labels, scores),) = predictor.predict([encode("green")])
+    means = (np.array(COLOURS["green"]) / 255 - 0.5) / 0.25
+    truth = np.exp(means) / np.exp(means).sum()
+    assert labels[0] == "green" and sorted(labels) == sorted(COLOURS)
+    np.testing.assert_allclose(scores, sorted(truth, reverse=True), atol=1e-6)
+    assert predictor.top == 3
+
+
+def test_more_images_than_a_batch(saved_model, tmp_path):
+    path = tmp_path / "red.png"
+    path.write_bytes(encode("red", size=(30, 20)))
+    images = [path, encode("green"), str(path), encode("blue", "BMP"), encode("red", "JPEG")]
+    answers = Predictor(saved_model, batch_size=2).predict(images)
+    assert [labels[0] for labels, _ in answers] == ["red", "green", "red", "blue", "red"]
+
+
+def test_no_images(saved_model):
+    assert Predictor(saved_model).predict([]) == []
+
+
+def test_a_corrupt_image_is_named_or_skipped(saved_model, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(encode("red")[:40])
+    images = [encode("red"), broken, encode("blue")]
+    predictor = Predictor(saved_model)
+    with pytest.raises(CorruptImageError, match=r"broken\.png") as caught:
+        predictor.predict(images)
+    assert "\n" not in str(caught.value)
+    answers = predictor.predict(images, skip_corrupt=True)
+    assert [answer and answer[0][0] for answer in answers] == ["red", None, "blue"]
+
+
+def test_the_highest_version_is_taken(saved_model, tmp_path):
+    for version in ("2", "10", "draft"):
+        (tmp_path / version).mkdir()
+        (tmp_path / version / "saved_model.pb").touch()
+    (tmp_path / "11").mkdir()  # empty
+    assert prediction.find_version(tmp_path) == str(tmp_path / "10")
+    assert Predictor(saved_model / "1").path == str(saved_model / "1")
+
+
+def test_no_version(tmp_path):
+    for path in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(FileNotFoundError, match="No SavedModel in"):
+            Predictor(path)
+
+
+def test_images_of_a_folder(folder):
+    found = prediction.find_images([str(folder)])
+    assert names(found, folder) == ["B.JPG", "a.png", "c", "more/d.Gif"]
+
+
+def test_images_of_a_pattern(folder):
+    assert names(prediction.find_images([f"{folder}/[aB].*"]), folder) == ["B.JPG", "a.png"]
+    found = prediction.find_images([f"{folder}/*"])
+    assert names(found, folder) == ["B.JPG", "a.png", "c", "more/d.Gif"]
+    found = prediction.find_images([f"{folder}/**"])
+    assert sorted(names(found, folder)) == ["B.JPG", "a.png", "c", "more/d.Gif"]
+
+
+def test_named_files_are_taken_as_they_are(folder):
+    files = [str(folder / name) for name in ("notes.txt", ".hidden.png", "a.png", "a.png")]
+    assert prediction.find_images(files) == files
+
+
+def test_a_name_that_looks_like_a_pattern(tmp_path):
+    path = tmp_path / "a[1].png"
+    path.write_bytes(encode("red"))
+    assert prediction.find_images([str(path)]) == [str(path)]
+
+
+@pytest.mark.parametrize("argument", ["missing.png", "photos/*.tiff", "photos/n*", "empty"])
+def test_nothing_found(argument, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    os.mkdir("empty")
+    with pytest.raises(FileNotFoundError) as caught:
+        prediction.find_images(["photos/a.png", argument])
+    assert argument in str(caught.value)
+
+
+def run_script(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_script_prints_a_table(saved_model, folder):
+    done = run_script(f"--saved_model={saved_model}", folder, "--top=2")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    files = ["B.JPG", "a.png", "c", "more/d.Gif"]
+    assert [row[0] for row in rows] == [str(folder / file) for file in files]
+    assert [row[1] for row in rows] == ["green", "red", "blue", "red"]
+    assert all(len(row) == 5 and float(row[2]) > float(row[4]) for row in rows)
+    assert len({len(line) for line in done.stdout.splitlines()}) == 1
+
+
+def test_script_names_a_corrupt_image(saved_model, folder):
+    (folder / "broken.png").write_bytes(b"no image")
+    done = run_script(f"--saved_model={saved_model}", folder)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = [line for line in done.stderr.splitlines() if "broken.png" in line]
+    assert line.startswith("error: ")
+
+
+def test_script_skips_corrupt_images(saved_model, folder):
+    (folder / "broken.png").write_bytes(b"no image")
+    done = run_script(f"--saved_model={saved_model}", folder, "--skip_corrupt", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["classes"][0] for row in rows] == ["green", "red", "blue", "red"]
+    assert "skipped 1 corrupt" in done.stderr and "broken.png" in done.stderr
