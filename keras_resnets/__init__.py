@@ -4,8 +4,10 @@ from keras_resnets._backend import check_backend
 
 check_backend()
 
-from keras_resnets import layers, models  # noqa: E402
+# All rooms, so that whatever a .keras file names is registered.
+from keras_resnets import analysis, data, layers, models, serving, training  # noqa: E402
 from keras_resnets._version import __version__  # noqa: E402
+from keras_resnets.analysis import complexity  # noqa: E402
 from keras_resnets.models import Network, Preprocessing, create_model, list_models  # noqa: E402
 
 # ResNet50, resnet, ...: one name for each row of the families' tables.
@@ -15,9 +17,14 @@ __all__ = [
     "Network",
     "Preprocessing",
     "__version__",
+    "analysis",
+    "complexity",
     "create_model",
+    "data",
     "layers",
     "list_models",
     "models",
+    "serving",
+    "training",
     *models.public_builders(),
 ]

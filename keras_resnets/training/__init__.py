@@ -1,0 +1,21 @@
+"""Recipes, the optimizer, schedules, and runs that can be killed and go on."""
+
+from keras_resnets.training.distribution import make_strategy
+from keras_resnets.training.evaluation import Evaluation, evaluate
+from keras_resnets.training.optimizer import SGD
+from keras_resnets.training.recipe import Recipe
+from keras_resnets.training.run_directory import RunDirectory
+from keras_resnets.training.schedules import Warmup, make_schedule
+from keras_resnets.training.trainer import train
+
+__all__ = [
+    "Evaluation",
+    "Recipe",
+    "RunDirectory",
+    "SGD",
+    "Warmup",
+    "evaluate",
+    "make_schedule",
+    "make_strategy",
+    "train",
+]

@@ -1,0 +1,121 @@
+"""What happens after a step and after an epoch."""
+
+import math
+import time
+
+import keras
+import numpy as np
+
+from keras_resnets.training.run_directory import best_epoch
+
+LOGGED = ("loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy", "val_cross_entropy")
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Raises FloatingPointError once the loss is no longer finite."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss", 0.0)
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss is {float(loss)} at step {batch + 1} of the epoch")
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Makes the row of each epoch, saves it with the model, and prints it if asked to.
+
+    Args:
+        run: The `RunDirectory`.
+        history: List of the rows of the finished epochs; it grows.
+        epochs: Int. Epochs of the run.
+        steps_per_epoch: Int.
+        batch_size: Int, of all replicas.
+        verbose: Boolean. Whether an epoch prints a line. Defaults to `True`.
+    """
+
+    def __init__(self, run, history, epochs, steps_per_epoch, batch_size, verbose=True):
+        super().__init__()
+        self.run = run
+        self.rows = history
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+        self.batch_size = batch_size
+        self.verbose = verbose
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.trained = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = {name: _float(logs[name]) for name in LOGGED}
+        _require_finite(self.model, logs)
+        rate = self.steps_per_epoch * self.batch_size / (self.trained - self.started)
+        row = {
+            "epoch": epoch + 1,
+            "steps": (epoch + 1) * self.steps_per_epoch,
+            "learning_rate": self._last_rate(),
+            **logs,
+            "seconds": round(time.monotonic() - self.started, 2),
+            "images_per_second": round(rate, 1),
+        }
+        self.rows.append(row)
+        self.run.save(self.model, self.rows)
+        if self.verbose:
+            print(self._line(row), flush=True)
+
+    def _last_rate(self):
+        """The rate of the last step; the optimizer's own is that of the next."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        return _float(optimizer._learning_rate(optimizer.iterations - 1))
+
+    def _line(self, row):
+        best = " *" if best_epoch(self.rows) == row["epoch"] else ""
+        return (
+            f"epoch {row['epoch']}/{self.epochs}: learning rate {row['learning_rate']:.5g}, "
+            f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.2%}, "
+            f"validation cross-entropy {row['val_cross_entropy']:.4f}, "
+            f"accuracy {row['val_accuracy']:.2%}{best}, "
+            f"{row['seconds']:.1f} s, {row['images_per_second']:.0f} images/s"
+        )
+
+
+class ReseedLayers(keras.callbacks.Callback):
+    """Makes the random numbers of layers such as dropout a function of seed, epoch and step.
+
+    Keras saves neither keys nor counters of its seed generators; the keys come from the run's seed
+    when the model is built, and each epoch sets the counters.
+
+    Args:
+        steps_per_epoch: Int.
+    """
+
+    def __init__(self, steps_per_epoch):
+        super().__init__()
+        self.steps_per_epoch = steps_per_epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for variable in self.model.variables:
+            if variable.name == "seed_generator_state":
+                key = keras.ops.convert_to_numpy(variable)[0]
+                counter = (epoch * self.steps_per_epoch) % 2**32
+                variable.assign(np.array([key, counter], variable.dtype))
+
+
+def _float(value):
+    """A float32 as the shortest decimal that tells it from its neighbours."""
+    return float(str(np.float32(value)))
+
+
+def _require_finite(model, logs):
+    """Raises FloatingPointError if the epoch's numbers or its weights are not finite."""
+    bad = [f"{name} is {value}" for name, value in logs.items() if not math.isfinite(value)]
+    if not bad:
+        weights = (variable for variable in model.weights if variable.dtype.startswith("float"))
+        bad = [
+            f"{variable.path} is not finite"
+            for variable in weights
+            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all()
+        ]
+    if bad:
+        raise FloatingPointError(f"{bad[0]} at the end of the epoch")

@@ -1,0 +1,256 @@
+"""What a network is worth on a test set: exact figures over every image once."""
+
+import dataclasses
+import json
+import os
+import zipfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_resnets.analysis import plots
+from keras_resnets.data import evaluation_dataset
+from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
+
+TOP = 5
+MISTAKES = 25
+FILES = ("evaluation.json", "confusion.png", "mistakes.png")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The figures of one network on one set of images.
+
+    Attributes:
+        loss: Float. Mean cross-entropy, without label smoothing or weight decay.
+        top1: Float. Share of images whose best class is the true one.
+        k: Int. 5, or the number of classes if they are fewer.
+        topk: Float. Share of images with the true class among the best `k`; `None` where there
+            are fewer than 3 classes.
+        per_class: float64 array `(num_classes,)`. Share of each class' images that are right, NaN
+            for a class without images.
+        confusion: int64 array `(num_classes, num_classes)`. Number of images by true class (row)
+            and predicted class (column).
+        probabilities: float64 array `(num_images, num_classes)`.
+        labels: int64 array `(num_images,)`.
+    """
+
+    loss: float
+    top1: float
+    k: int
+    topk: float | None
+    per_class: np.ndarray
+    confusion: np.ndarray
+    probabilities: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def from_logits(cls, logits, labels):
+        """Computes all figures in float64.
+
+        Of equal logits the class of the lower number goes first, in top-1 and top-k alike.
+
+        Args:
+            logits: Array `(num_images, num_classes)`.
+            labels: Array of ints `(num_images,)`.
+
+        Raises:
+            FloatingPointError: If a logit is NaN or infinite.
+        """
+        logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
+        if not np.isfinite(logits).all():
+            bad = int((~np.isfinite(logits)).any(axis=1).sum())
+            raise FloatingPointError(f"The logits of {bad} of {len(logits)} images are not finite")
+        num_classes = logits.shape[1]
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_sums = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        log_probabilities = shifted - log_sums
+        ranking = np.argsort(-logits, axis=1, kind="stable")
+        confusion = np.zeros((num_classes, num_classes), np.int64)
+        np.add.at(confusion, (labels, ranking[:, 0]), 1)
+        counts = confusion.sum(axis=1)
+        k = min(TOP, num_classes)
+        in_top = (ranking[:, :k] == labels[:, None]).any(axis=1)
+        return cls(
+            loss=float(-np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()),
+            top1=float((ranking[:, 0] == labels).mean()),
+            k=k,
+            topk=float(in_top.mean()) if num_classes > 2 else None,
+            per_class=np.where(counts > 0, np.diag(confusion) / np.maximum(counts, 1), np.nan),
+            confusion=confusion,
+            probabilities=np.exp(log_probabilities),
+            labels=labels,
+        )
+
+    @property
+    def predicted(self):
+        """int64 array `(num_images,)`, the best class of each image."""
+        return self.probabilities.argmax(axis=1)
+
+    def mistakes(self, limit=MISTAKES):
+        """Indices of the images that are wrong, the most confident first, at most `limit`."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        confidence = self.probabilities.max(axis=1)[wrong]
+        return wrong[np.argsort(-confidence, kind="stable")][:limit]
+
+
+def load_model(path):
+    """Loads a `.keras` file.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it cannot be loaded.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"There is no model {path}")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"Cannot load {path}: {error}".splitlines()[0]) from error
+
+
+def evaluate(model, source, batch_size=128, verbose=0):
+    """Evaluates a network on every image of a source exactly once.
+
+    The logits are gathered on all replicas of the model's strategy; batches of any size work, as
+    the last is padded to the replicas and the padding's results are dropped. The figures are
+    computed from them in float64.
+
+    Args:
+        model: A `Network`, or any `keras.Model` from images to logits or softmax probabilities
+            `(batch, num_classes)`, with its `preprocessing` set.
+        source: `data.Source`.
+        batch_size: Int, of all replicas together. Defaults to 128.
+        verbose: Int. 1 shows a progress bar. Defaults to 0.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        ValueError: If the model does not fit the images or their classes.
+        FloatingPointError: If a logit is NaN or infinite.
+        OSError: If an image cannot be read.
+    """
+    has_probabilities = has_softmax(model)
+    preprocessing = fixed_size_preprocessing(model)
+    _check_fit(model, preprocessing, source)
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    if hasattr(model, "average_statistics"):
+        model.average_statistics()
+    strategy = model.distribute_strategy
+    replicas = strategy.num_replicas_in_sync
+    dataset = evaluation_dataset(source, preprocessing, max(batch_size, replicas), replicas)
+    with strategy.scope():
+        gather = GatherOutputs(model)
+    try:
+        outputs, labels, weights = gather.predict(dataset.map(_as_inputs), verbose=verbose)
+    except tf.errors.OpError as error:
+        raise OSError(f"Cannot evaluate on {source.name}: {error.message}") from error
+    real = weights > 0
+    outputs = outputs[real].astype(np.float64)
+    if has_probabilities:  # their logarithms are logits; 0 is one that underflowed
+        outputs = np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
+    return Evaluation.from_logits(outputs, labels[real])
+
+
+def write_report(evaluation, source, folder, **facts):
+    """Writes `evaluation.json`, `confusion.png` and `mistakes.png`.
+
+    Args:
+        evaluation: `Evaluation`.
+        source: The `data.Source` that it is of.
+        folder: String or path, made if need be.
+        **facts: What else the JSON file shall say, such as which checkpoint this is.
+
+    Returns:
+        List of the three paths.
+    """
+    os.makedirs(folder, exist_ok=True)
+    paths = [os.path.join(folder, file) for file in FILES]
+    wrong = evaluation.mistakes()
+    with open(paths[0], "w", encoding="utf-8") as file:
+        json.dump({**facts, **_as_json(evaluation, source, wrong)}, file, indent=1)
+    names = source.class_names
+    plots.plot_confusion(evaluation.confusion, names, paths[1])
+    plots.plot_mistakes(
+        _load_images(source, wrong),
+        evaluation.labels[wrong],
+        evaluation.predicted[wrong],
+        evaluation.probabilities.max(axis=1)[wrong],
+        names,
+        paths[2],
+    )
+    return paths
+
+
+class GatherOutputs(keras.Model):
+    """Passes label and weight of each image through `predict`, which would drop them."""
+
+    def __init__(self, model):
+        super().__init__(dtype="float32")
+        self.network = model
+
+    def call(self, inputs):
+        images, labels, weights = inputs
+        return self.network(images, training=False), labels, weights
+
+
+def _as_inputs(images, labels, weights):
+    return ((images, tf.argmax(labels, axis=-1), weights),)
+
+
+def _load_images(source, indices):
+    """The images at some places of a source, which may be a stream, in the order of `indices`."""
+    places = tf.constant(indices, tf.int64)
+    chosen = source.in_order().enumerate()
+    chosen = chosen.filter(lambda index, reference: tf.reduce_any(index == places))
+    found = {int(index): source.load(reference)[0].numpy() for index, reference in chosen}
+    return [found[index] for index in indices.tolist()]
+
+
+def _check_fit(model, preprocessing, source):
+    outputs, names = model.output_shape[-1], tuple(source.class_names)
+    if outputs != len(names):
+        raise ValueError(
+            f"The model has {outputs} classes, {source.name} has {len(names)}: "
+            "they must be the same"
+        )
+    if preprocessing.channels != source.channels:
+        raise ValueError(
+            f"The model takes images of {preprocessing.channels} channels, those of "
+            f"{source.name} have {source.channels}"
+        )
+    known = tuple(getattr(model, "class_names", None) or names)
+    if known != names and sorted(known) == sorted(names):
+        raise ValueError(f"The classes of {source.name} are the model's in another order")
+
+
+def _as_json(evaluation, source, wrong):
+    names, predicted = source.class_names, evaluation.predicted
+    counts = evaluation.confusion.sum(axis=1)
+    return {
+        "dataset": source.name,
+        "num_examples": len(evaluation.labels),
+        "num_skipped": source.num_skipped,
+        "loss": evaluation.loss,
+        "top1": evaluation.top1,
+        "k": evaluation.k,
+        "topk": evaluation.topk,
+        "per_class": [
+            {"class": name, "examples": int(count), "accuracy": float(share) if count else None}
+            for name, count, share in zip(names, counts, evaluation.per_class, strict=True)
+        ],
+        "confusion": evaluation.confusion.tolist(),
+        "mistakes": [
+            {
+                "file": source.file_name(index),
+                "true": names[evaluation.labels[index]],
+                "predicted": names[predicted[index]],
+                "probability": float(evaluation.probabilities[index].max()),
+            }
+            for index in wrong.tolist()
+        ],
+    }

@@ -1,0 +1,286 @@
+"""One training run: data, network, fit, results."""
+
+import sys
+
+import keras
+import tensorflow as tf
+
+from keras_resnets import data
+from keras_resnets.analysis.plots import plot_curves
+from keras_resnets.models import Preprocessing, create_model
+from keras_resnets.models.network import dtype_policy
+from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
+from keras_resnets.training.distribution import describe_devices, make_strategy
+from keras_resnets.training.evaluation import evaluate
+from keras_resnets.training.optimizer import SGD
+from keras_resnets.training.run_directory import RunDirectory, best_epoch, read_checkpoint
+from keras_resnets.training.schedules import boundary_steps, make_schedule
+
+DEFAULT_SIZE = (224, 224)
+# The share of an image's shorter side that the central crop keeps: 224 of 256.
+CROP_SHARE = 0.875
+
+
+def train(recipe, run_dir):
+    """Trains a network, or goes on with a run where it stopped, or reports a finished one.
+
+    Nothing but `run_dir` is written to. The run is a function of the recipe: on a CPU, one that
+    was killed and started again ends in the same weights as one that was not.
+
+    Args:
+        recipe: `Recipe`.
+        run_dir: Folder of the run.
+
+    Returns:
+        Dictionary of results, which is also in results.json: for `last` and `best` the epoch and
+        the scores on the test set.
+
+    Raises:
+        ValueError: If the recipe does not fit the model, the data or the devices, or if `run_dir`
+            holds something else.
+        FloatingPointError: If the loss or a weight is no longer finite. The last good checkpoint
+            stays.
+        OSError: If the data cannot be read or the run cannot be written.
+    """
+    run = RunDirectory(run_dir)
+    run.check(recipe)
+    history = run.history() or []
+    results = run.results() if len(history) >= recipe.epochs else None
+    if results is None:
+        try:
+            results = _train(recipe, run)
+        except tf.errors.OpError as error:
+            raise OSError(error.message.strip().splitlines()[0]) from error
+    else:
+        print(f"{run.path} is finished after {len(history)} epochs")
+    _report(results)
+    return results
+
+
+def _train(recipe, run):
+    strategy = make_strategy(recipe.strategy, recipe.logical_devices)
+    replicas = strategy.num_replicas_in_sync
+    if recipe.batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` must be divisible by the {replicas} replicas. "
+            f"Received: batch_size={recipe.batch_size}"
+        )
+    splits = data.load_splits(
+        recipe.dataset,
+        data_dir=recipe.data_dir or None,
+        train_split=recipe.train_split or None,
+        validation_split=recipe.validation_split or None,
+        test_split=recipe.test_split or None,
+        download=recipe.download,
+        seed=recipe.seed,
+        skip_corrupt=recipe.skip_corrupt,
+    )
+    full_epoch = splits.train.num_examples // recipe.batch_size
+    if not full_epoch:
+        raise ValueError(
+            f"`batch_size` must be at most the {splits.train.num_examples} training images. "
+            f"Received: batch_size={recipe.batch_size}"
+        )
+    steps = recipe.steps_per_epoch or full_epoch
+    config, history = read_checkpoint(run.last) if run.last.exists() else (None, [])
+    preprocessing = (
+        Preprocessing(**config["preprocessing"])
+        if config
+        else make_preprocessing(splits.train, recipe.image_size)
+    )
+    size = input_size(splits.train, recipe.image_size)
+    if config:
+        _require_same_images(config, history, splits.train, steps, run)
+    keras.utils.set_random_seed(recipe.seed)
+    model = _build(recipe, splits.train, preprocessing, size, strategy, steps)
+    _announce(recipe, splits, strategy, steps)
+    run.prepare(recipe, [device.name for device in tf.config.list_logical_devices()])
+    if config:
+        _restore(model, run, history)
+    else:
+        run.save(model, history)
+    if len(history) < recipe.epochs:
+        try:
+            _fit(model, recipe, run, history, splits, steps, full_epoch, size)
+        except FloatingPointError as error:
+            raise FloatingPointError(
+                f"{error}; {run.last} holds the last good state, that of {len(history)} epochs"
+            ) from error
+    return _results(model, recipe, run, history, splits.test)
+
+
+def input_size(source, image_size):
+    """`(height, width)` of the network's input: as asked for, as the images', or 224."""
+    if image_size:
+        return (image_size, image_size)
+    return source.image_shape[:2] if source.image_shape else DEFAULT_SIZE
+
+
+def make_preprocessing(source, image_size=0):
+    """The evaluation preprocessing for a training set.
+
+    Images of one shape are resized to the input's; others so that the central crop keeps 224 of
+    256 pixels of the shorter side.
+
+    Args:
+        source: `data.Source` of the training images.
+        image_size: Int, side of the square input. 0 takes the images' own size, or 224.
+    """
+    mean, std = data.statistics(source)
+    size, shape = input_size(source, image_size), source.image_shape
+    if shape and shape[:2] == size:
+        return Preprocessing(mean, std)
+    if shape:
+        return Preprocessing(mean, std, resize=size)
+    return Preprocessing(mean, std, resize=round(min(size) / CROP_SHARE), crop=size)
+
+
+def _build(recipe, source, preprocessing, size, strategy, steps):
+    with strategy.scope(), dtype_policy(recipe.precision):
+        model = create_model(
+            recipe.model,
+            num_classes=len(source.class_names),
+            input_shape=(*size, source.channels),
+            **recipe.model_options(),
+        )
+        model.preprocessing = preprocessing
+        model.class_names = source.class_names
+        schedule = make_schedule(
+            recipe.schedule,
+            recipe.lr,
+            steps_per_epoch=steps,
+            epochs=recipe.epochs,
+            boundaries=recipe.boundaries,
+            decay_factor=recipe.decay_factor,
+            warmup_epochs=recipe.warmup_epochs,
+        )
+        optimizer = SGD(
+            schedule, recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay
+        )
+        on_one_gpu = (
+            strategy.num_replicas_in_sync == 1 and tf.config.list_physical_devices("GPU")
+        )
+        model.compile(
+            optimizer,
+            keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=recipe.label_smoothing
+            ),
+            weighted_metrics=[
+                keras.metrics.CategoricalAccuracy("accuracy"),
+                keras.metrics.CategoricalCrossentropy("cross_entropy", from_logits=True),
+            ],
+            jit_compile="auto" if on_one_gpu else False,
+        )
+        model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def _require_same_images(config, history, source, steps, run):
+    done = history[-1]["steps"] if history else 0
+    if tuple(config["class_names"]) != source.class_names or done != len(history) * steps:
+        raise ValueError(f"the images of {source.name} are not those {run.path} was started with")
+
+
+def _restore(model, run, history):
+    """Loads weights and optimizer, and brings log and best.keras up to last.keras."""
+    run.repair(history)
+    model.load_weights(run.last)
+    best = f", best is epoch {best_epoch(history)}" if history else ""
+    print(f"going on after epoch {len(history)}{best}", flush=True)
+
+
+def _fit(model, recipe, run, history, splits, steps, full_epoch, size):
+    done = len(history)
+    epoch, skipped = divmod(done * steps, full_epoch)
+    batches = data.training_dataset(
+        splits.train,
+        model.preprocessing,
+        data.parse_augment(recipe.augment),
+        recipe.batch_size,
+        recipe.seed,
+        first_epoch=epoch,
+        image_size=size,
+    )
+    validation = data.evaluation_dataset(
+        splits.validation,
+        model.preprocessing,
+        recipe.batch_size,
+        model.distribute_strategy.num_replicas_in_sync,
+    )
+    interactive = sys.stdout.isatty()
+    model.fit(
+        batches.skip(skipped) if skipped else batches,
+        epochs=recipe.epochs,
+        initial_epoch=done,
+        steps_per_epoch=steps,
+        shuffle=False,  # the batches come in their order
+        validation_data=validation,
+        verbose=1 if interactive else 0,
+        callbacks=[
+            StopOnNaN(),
+            ReseedLayers(steps),
+            Checkpoint(
+                run, history, recipe.epochs, steps, recipe.batch_size, verbose=not interactive
+            ),
+            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+        ],
+    )
+
+
+def _results(model, recipe, run, history, test):
+    """Scores last.keras and best.keras on the test set and writes them with the curves."""
+    best = best_epoch(history)
+    results = {"model": recipe.model, "dataset": recipe.dataset, "test_images": test.num_examples}
+    results["last"] = _scores(model, recipe, test, history[-1])
+    if best == len(history):
+        results["best"] = results["last"]
+    else:
+        model.load_weights(run.best)
+        results["best"] = _scores(model, recipe, test, history[best - 1])
+    results["seconds"] = round(sum(row["seconds"] for row in history), 1)
+    plot_curves(run.log, run.curves)
+    run.write_results(results)
+    return results
+
+
+def _scores(model, recipe, test, row):
+    evaluation = evaluate(model, test, recipe.batch_size)
+    return {
+        "epoch": row["epoch"],
+        "val_accuracy": row["val_accuracy"],
+        "loss": evaluation.loss,
+        "top1": evaluation.top1,
+        "k": evaluation.k,
+        "topk": evaluation.topk,
+    }
+
+
+def _announce(recipe, splits, strategy, steps):
+    replicas = strategy.num_replicas_in_sync
+    print(
+        f"devices: {describe_devices(strategy)}, replicas: {replicas}, "
+        f"batch: {recipe.batch_size} = {replicas} x {recipe.batch_size // replicas}, "
+        f"precision: {recipe.precision}"
+    )
+    skipped = splits.train.num_skipped
+    changes = ", ".join(map(str, boundary_steps(recipe.boundaries, steps)))
+    print(
+        f"{recipe.model} on {splits.train.name}: {splits.train.num_examples} training, "
+        f"{splits.validation.num_examples} validation, {splits.test.num_examples} test images"
+        f"{f' ({skipped} corrupt ones left out)' if skipped else ''}; "
+        f"{steps} steps an epoch, {recipe.epochs} epochs, {recipe.epochs * steps} steps; "
+        f"{recipe.schedule} learning rate"
+        f"{f' that changes at steps {changes}' if changes else ''}",
+        flush=True,
+    )
+
+
+def _report(results):
+    for name in ("last", "best"):
+        scores = results[name]
+        topk = f", top-{scores['k']} {scores['topk']:.2%}" if scores["topk"] is not None else ""
+        print(
+            f"{name} (epoch {scores['epoch']}): test loss {scores['loss']:.4f}, "
+            f"top-1 {scores['top1']:.2%}{topk} of {results['test_images']} images",
+            flush=True,
+        )

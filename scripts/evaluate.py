@@ -1,0 +1,112 @@
+"""Evaluates a run or a .keras file on every test image.
+
+python scripts/evaluate.py --run_dir=runs/resnet20_cifar10
+python scripts/evaluate.py --model=resnet.keras --dataset=cifar10 --output_dir=report
+"""
+
+import dataclasses
+import os
+import sys
+
+import numpy as np
+from absl import flags
+from cli import run
+
+_RUN_DIR = flags.DEFINE_string(
+    "run_dir", None, "Run directory of scripts/train.py; its recipe says what to test on."
+)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which one of the run.")
+_MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --run_dir.")
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", None, "Where the report goes; <run_dir>/evaluation or <model>_evaluation if not "
+    "given."
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Resize to this side in pixels instead of as the model remembers.",
+    lower_bound=1,
+)
+flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder of class folders.")
+flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
+flags.DEFINE_string("test_split", None, "tfds slice to test on, such as test[:1000].")
+flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")
+flags.DEFINE_boolean("skip_corrupt", None, "Leave unreadable images out and count them.")
+flags.DEFINE_integer("batch_size", None, "Images at a time, over all replicas.")
+flags.DEFINE_enum("strategy", None, ["auto", "none", "mirrored"], "As in scripts/train.py.")
+flags.DEFINE_integer("logical_devices", None, "Devices that the CPU is split into.")
+flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
+
+WORST = 5
+
+
+def main():
+    from keras_resnets import Preprocessing, data
+    from keras_resnets.training import evaluation
+    from keras_resnets.training.distribution import make_strategy
+
+    run_dir, path = _RUN_DIR.value, _MODEL.value
+    if run_dir:
+        path = os.path.join(run_dir, f"{_CHECKPOINT.value}.keras")
+    folder = os.path.join(run_dir, "evaluation") if run_dir else f"{path}_evaluation"
+    image_set = which_images(run_dir)
+    with make_strategy(**given("strategy", "logical_devices")).scope():
+        model = evaluation.load_model(path)
+    if getattr(model, "preprocessing", None):
+        test = data.load_splits(**image_set, splits=("test",)).test
+    else:
+        training, test = data.load_splits(**image_set, splits=("train", "test"))[::2]
+        mean, std = data.statistics(training)
+        model.preprocessing = Preprocessing(mean, std)
+        print(f"{path} has no preprocessing: standardizing by the training images' statistics")
+    if _IMAGE_SIZE.value:
+        size = (_IMAGE_SIZE.value, _IMAGE_SIZE.value)
+        model.preprocessing = dataclasses.replace(model.preprocessing, resize=size, crop=None)
+
+    verbose = int(sys.stdout.isatty())
+    result = evaluation.evaluate(model, test, verbose=verbose, **given("batch_size"))
+    folder = _OUTPUT_DIR.value or folder
+    files = evaluation.write_report(result, test, folder, checkpoint=path, images=image_set)
+    print(f"{path} on {len(result.labels)} test images of {test.name}")
+    print_figures(result, test.class_names)
+    print("wrote", *files, sep="\n  ")
+
+
+def given(*names):
+    """The flags among `names` that were given, as keyword arguments."""
+    values = {name: flags.FLAGS[name].value for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def which_images(run_dir):
+    """Arguments of `data.load_splits`: those of the run, unless flags say otherwise."""
+    from keras_resnets.training.recipe import Recipe
+
+    overrides = given("dataset", "data_dir", "test_split", "download", "skip_corrupt")
+    if not run_dir:
+        if "dataset" not in overrides:
+            raise ValueError("--model needs --dataset: a tfds name, `digits`, or a folder")
+        return overrides
+    recipe = Recipe.load(os.path.join(run_dir, "recipe.json"))
+    names = ["dataset", "data_dir", "download", "skip_corrupt", "seed"]
+    if overrides.get("dataset", recipe.dataset) == recipe.dataset:
+        names += ["train_split", "validation_split", "test_split"]
+    return {name: getattr(recipe, name) for name in names} | overrides
+
+
+def print_figures(result, class_names):
+    counts = result.confusion.sum(axis=1)
+    print(f"loss   {result.loss:.4f}")
+    print(f"top-1  {result.top1:.2%}")
+    if result.topk is not None:
+        print(f"top-{result.k}  {result.topk:.2%}")
+    order = np.argsort(result.per_class, kind="stable")  # NaN, a class without images, last
+    worst = [index for index in order[:WORST] if counts[index]]
+    print(f"worst {len(worst)} of {len(class_names)} classes")
+    width = max(len(class_names[index]) for index in worst)
+    for index in worst:
+        right = result.confusion[index, index]
+        share = f"{result.per_class[index]:.2%}"
+        print(f"  {class_names[index]:<{width}}  {share:>7}  ({right} of {counts[index]})")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,248 @@
+"""Figures against plain NumPy, every image once whatever the batches and replicas."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_resnets
+from keras_resnets import Preprocessing, data
+from keras_resnets.training import Recipe, evaluation
+from keras_resnets.training.evaluation import Evaluation, evaluate
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load_splits("digits", splits=("test",)).test
+
+
+def linear_model(channels=1, classes=10, activation=None):
+    image = keras.Input((8, 8, channels))
+    x = keras.layers.Flatten()(image)
+    model = keras.Model(image, keras.layers.Dense(classes, activation=activation)(x))
+    model.preprocessing = Preprocessing((0.3,) * channels, (0.4,) * channels)
+    return model
+
+
+def pixels_and_labels(source):
+    pairs = [source.load(tf.constant(i, tf.int64)) for i in range(source.num_examples)]
+    return np.stack([image for image, _ in pairs]), np.array([int(label) for _, label in pairs])
+
+
+def test_figures_from_logits():
+    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]]) + 3.0
+    result = Evaluation.from_logits(logits, [0, 1, 1, 1])
+    assert result.loss == pytest.approx(-np.log([0.5, 0.2, 0.3, 0.7]).mean(), abs=1e-15)
+    assert result.top1 == 0.5
+    assert (result.k, result.topk) == (3, 1.0)
+    np.testing.assert_array_equal(result.confusion, [[1, 0, 0], [1, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(result.per_class, [1.0, 1 / 3, np.nan])
+    np.testing.assert_array_equal(result.mistakes(), [1, 2])
+
+
+def test_top5_counts_the_five_best():
+    logits = np.tile(np.arange(7.0), (7, 1))
+    result = Evaluation.from_logits(logits, np.arange(7))
+    assert (result.k, result.topk, result.top1) == (5, 5 / 7, 1 / 7)
+
+
+def test_equal_logits_are_not_counted_as_right():
+    result = Evaluation.from_logits(np.zeros((8, 8)), np.arange(8))
+    assert (result.top1, result.topk) == (1 / 8, 5 / 8)
+
+
+def test_two_classes_have_no_topk():
+    result = Evaluation.from_logits([[0.0, 1.0]], [1])
+    assert (result.topk, result.top1) == (None, 1.0)
+
+
+def test_large_logits_do_not_overflow():
+    result = Evaluation.from_logits([[1e4, 0.0, -1e4]], [2])
+    assert result.loss == 2e4
+
+
+def test_logits_that_are_not_finite_are_an_error():
+    with pytest.raises(FloatingPointError, match="1 of 2 images"):
+        Evaluation.from_logits([[0.0, np.nan, 0.0], [0.0, 0.0, 1.0]], [0, 1])
+
+
+@pytest.mark.parametrize("batch_size", [7, 360, 1000])
+def test_every_image_counts_once(batch_size, digits):
+    model = linear_model()
+    result = evaluate(model, digits, batch_size)
+    images, labels = pixels_and_labels(digits)
+    logits = model(model.preprocessing(images)).numpy()
+    np.testing.assert_array_equal(result.labels, labels)
+    truth = Evaluation.from_logits(logits, labels)
+    np.testing.assert_allclose(result.probabilities, truth.probabilities, atol=1e-6)
+    assert result.loss == pytest.approx(truth.loss, abs=1e-6)
+    np.testing.assert_array_equal(result.confusion, truth.confusion)
+    assert result.confusion.sum() == digits.num_examples
+
+
+def test_softmax_outputs_give_the_same_figures(digits):
+    logits, softmax = linear_model(), linear_model(activation="softmax")
+    softmax.set_weights(logits.get_weights())
+    assert evaluate(softmax, digits).loss == pytest.approx(evaluate(logits, digits).loss, abs=1e-5)
+
+
+def test_training_state_is_left_alone(digits):
+    model = keras_resnets.create_model("resnet20", input_shape=(8, 8, 1))
+    model.preprocessing = Preprocessing((0.3,), (0.4,))
+    model.compile("sgd", "categorical_crossentropy")
+    before = [weight.copy() for weight in model.get_weights()]
+    model.make_predict_function()
+    function = model.predict_function
+    evaluate(model, digits)
+    assert model.predict_function is function
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+TWO_REPLICAS = """
+import keras
+import numpy as np
+from keras_resnets import create_model, Preprocessing, data
+from keras_resnets.training import evaluate, make_strategy
+
+mirrored = make_strategy("mirrored", 2)
+digits = data.load_splits("digits", test_split="train[:{count}]", splits=("test",)).test
+results = []
+for strategy in (mirrored, None):
+    if strategy is None:
+        model = keras.saving.load_model("model.keras")
+    else:
+        with strategy.scope():
+            model = create_model("resnet20", input_shape=(8, 8, 1))
+        model.preprocessing = Preprocessing((0.3,), (0.4,))
+        model.save("model.keras")
+    assert model.distribute_strategy.num_replicas_in_sync == (1 if strategy is None else 2)
+    results.append(evaluate(model, digits, batch_size={batch_size}))
+two, one = results
+np.testing.assert_array_equal(two.labels, one.labels)
+np.testing.assert_allclose(two.probabilities, one.probabilities, atol=1e-6)
+print(len(two.labels), two.confusion.sum(), abs(two.loss - one.loss) < 1e-6)
+"""
+
+
+def test_two_replicas_give_the_same_figures(run_python):
+    # 21 = 2 * 10 + 1: a replica of the last batch would get no image.
+    done = run_python(TWO_REPLICAS.format(count=21, batch_size=10))
+    assert done.stdout.split()[-3:] == ["21", "21", "True"]
+
+
+@pytest.mark.parametrize(
+    "model, message",
+    [
+        (lambda: linear_model(classes=7), "The model has 7 classes, digits has 10"),
+        (lambda: linear_model(channels=3), "3 channels"),
+        (lambda: keras_resnets.create_model("resnet20"), "no preprocessing"),
+    ],
+)
+def test_models_that_do_not_fit(model, message, digits):
+    with pytest.raises(ValueError, match=message) as caught:
+        evaluate(model(), digits)
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_in_another_order_are_refused(digits):
+    model = linear_model()
+    model.class_names = tuple(reversed(digits.class_names))
+    with pytest.raises(ValueError, match="another order"):
+        evaluate(model, digits)
+
+
+def test_report(digits, tmp_path):
+    result = evaluate(linear_model(), digits)
+    paths = evaluation.write_report(result, digits, tmp_path / "a" / "b", checkpoint="best.keras")
+    report = json.loads((tmp_path / "a" / "b" / "evaluation.json").read_text())
+    assert {path.split("/")[-1] for path in paths} == {
+        "evaluation.json", "confusion.png", "mistakes.png"
+    }
+    assert report["checkpoint"] == "best.keras"
+    assert (report["loss"], report["top1"], report["topk"]) == (
+        result.loss, result.top1, result.topk
+    )
+    assert sum(row["examples"] for row in report["per_class"]) == report["num_examples"] == 360
+    assert [row["accuracy"] for row in report["per_class"]] == result.per_class.tolist()
+    assert report["confusion"] == result.confusion.tolist()
+    worst = report["mistakes"][0]
+    index = result.mistakes()[0]
+    assert worst["probability"] == result.probabilities[index].max()
+    assert worst["true"] == digits.class_names[result.labels[index]] != worst["predicted"]
+    assert worst["file"] == digits.file_name(index)
+
+
+def test_the_sheet_shows_the_images_that_are_wrong(digits, monkeypatch, tmp_path):
+    shown = []
+    monkeypatch.setattr(evaluation.plots, "plot_mistakes", lambda *args: shown.append(args))
+    result = evaluate(linear_model(), digits)
+    evaluation.write_report(result, digits, tmp_path)
+    images, true, predicted, probability, *_ = shown[0]
+    everything, labels = pixels_and_labels(digits)
+    wrong = result.mistakes()
+    np.testing.assert_array_equal(images, everything[wrong])
+    np.testing.assert_array_equal(true, labels[wrong])
+    np.testing.assert_array_equal(predicted, result.probabilities[wrong].argmax(axis=1))
+    assert (np.diff(probability) <= 0).all()
+
+
+def test_a_file_that_is_no_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no model .*a\.keras"):
+        evaluation.load_model(tmp_path / "a.keras")
+    (tmp_path / "b.keras").write_bytes(b"PK not a zip")
+    with pytest.raises(ValueError, match=r"Cannot load .*b\.keras") as caught:
+        evaluation.load_model(tmp_path / "b.keras")
+    assert "\n" not in str(caught.value)
+
+
+SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "evaluate.py"
+
+
+def run_script(*arguments):
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_script_on_a_run(tmp_path):
+    recipe = Recipe(model="resnet20", dataset="digits", test_split="train[:50]")
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    model = keras_resnets.create_model("resnet20", input_shape=(8, 8, 1))
+    model.preprocessing = Preprocessing((0.3,), (0.4,))
+    model.save(tmp_path / "best.keras")
+    done = run_script(f"--run_dir={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    result = evaluate(model, data.load_splits("digits", test_split="train[:50]").test)
+    assert f"loss   {result.loss:.4f}\n" in done.stdout
+    assert f"top-1  {result.top1:.2%}\ntop-5  {result.topk:.2%}\n" in done.stdout
+    folder = tmp_path / "evaluation"
+    assert {path.name for path in folder.iterdir()} == set(evaluation.FILES)
+    report = json.loads((folder / "evaluation.json").read_text())
+    assert report["num_examples"] == 50
+    assert report["loss"] == pytest.approx(result.loss, abs=1e-6)
+
+
+def test_script_on_a_file_without_preprocessing(tmp_path):
+    model = linear_model()
+    path = tmp_path / "model.keras"
+    model.save(path)
+    done = run_script(f"--model={path}", "--dataset=digits", f"--output_dir={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    splits = data.load_splits("digits")
+    model.preprocessing = Preprocessing(*data.statistics(splits.train))
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["loss"] == pytest.approx(evaluate(model, splits.test).loss, abs=1e-6)
+
+
+def test_script_refuses_other_classes(tmp_path):
+    path = tmp_path / "model.keras"
+    linear_model(classes=7).save(path)
+    done = run_script(f"--model={path}", "--dataset=digits", f"--output_dir={tmp_path / 'out'}")
+    assert done.returncode == 1
+    assert "error: The model has 7 classes, digits has 10" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,140 @@
+"""scripts/train.py as a process that is killed, interrupted and started again."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_resnets.training.run_directory import read_checkpoint
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
+FLAGS = """
+--model=resnet_cifar
+--option=depth=8
+--option=width=4
+--option=head_dropout=0.3
+--dataset=digits
+--train_split=train[:256]
+--validation_split=train[256:300]
+--test_split=test[:50]
+--augment=pad_crop:padding=1
+--batch_size=32
+--epochs=25
+--boundaries=10
+--lr=0.05
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("script")
+    (folder / "tiny.flags").write_text(FLAGS)
+    return folder
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--flagfile=tiny.flags", *arguments],
+        cwd=folder,
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    output, errors = process.communicate(timeout=600)
+    return process.returncode, output.splitlines(), errors.splitlines()
+
+
+def stop_after_an_epoch(process, run, with_signal):
+    """Sends a signal once the log has rows, which is amid a later epoch or its saving."""
+    deadline = time.monotonic() + 300
+    while len(rows(run)) < 2 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(with_signal)
+    return finish(process)
+
+
+def rows(run):
+    if not (run / "log.csv").exists():
+        return []
+    with open(run / "log.csv") as file:
+        log = list(csv.DictReader(file))
+    timings = ("seconds", "images_per_second")
+    return [{key: row[key] for key in row if key not in timings} for row in log]
+
+
+def state(path):
+    """Weights and optimizer variables of a checkpoint."""
+    model = keras.saving.load_model(path)
+    return [np.array(variable) for variable in (*model.weights, *model.optimizer.variables)]
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """A run that nothing stopped."""
+    code, output, errors = finish(start(folder))
+    assert code == 0, errors
+    assert output[0] == "devices: 1 x CPU, replicas: 1, batch: 32 = 1 x 32, precision: float32"
+    assert output[1] == (
+        "resnet_cifar on digits: 256 training, 44 validation, 50 test images; 8 steps an epoch, "
+        "25 epochs, 200 steps; piecewise learning rate that changes at steps 80"
+    )
+    assert [line.split(":")[0] for line in output[2:-2]] == [f"epoch {n}/25" for n in range(1, 26)]
+    assert output[-2].startswith("last (epoch 25)") and output[-1].startswith("best (epoch ")
+    flags = (folder / "runs" / "tiny" / "flags.txt").read_text().splitlines()
+    assert {"--epochs=25", "--option=depth=8", "--run_dir=runs/tiny"} < set(flags)
+    return folder / "runs" / "tiny"
+
+
+def test_killed_and_started_again_is_as_not_killed(folder, whole):
+    run = folder / "killed"
+    code, _, _ = stop_after_an_epoch(start(folder, "--run_dir=killed"), run, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    done = len(read_checkpoint(run / "last.keras")[1])
+    assert 2 <= done < 25
+    code, output, errors = finish(start(folder, "--run_dir=killed"))
+    assert code == 0, errors
+    assert output[2].startswith(f"going on after epoch {done}, best is epoch ")
+    assert output[3].startswith(f"epoch {done + 1}/25: ")
+    assert rows(run) == rows(whole)
+    for name in ("last.keras", "best.keras"):
+        for ours, theirs in zip(state(run / name), state(whole / name), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_control_c(folder):
+    run = folder / "interrupted"
+    code, _, errors = stop_after_an_epoch(
+        start(folder, "--run_dir=interrupted"), run, signal.SIGINT
+    )
+    assert code == 130
+    assert errors[-1] == "interrupted" and "Traceback" not in "".join(errors)
+    assert len(read_checkpoint(run / "last.keras")[1]) >= 2
+    keras.saving.load_model(run / "last.keras")
+
+
+def test_a_finished_run_and_what_is_refused(folder, whole):
+    before = {path.name: path.stat().st_mtime_ns for path in whole.iterdir()}
+    again, changed = start(folder), start(folder, "--lr=0.1")
+    wild = start(folder, "--run_dir=wild", "--lr=1e30")
+    code, output, _ = finish(again)
+    assert code == 0
+    assert output[0] == "runs/tiny is finished after 25 epochs" and len(output) == 3
+    code, output, errors = finish(changed)
+    assert code == 1 and not output
+    assert "error: runs/tiny is a run with other flags: --lr was 0.05, is 0.1." in errors[-1]
+    assert {path.name: path.stat().st_mtime_ns for path in whole.iterdir()} == before
+    code, _, errors = finish(wild)
+    assert code == 1
+    assert errors[-1].startswith("error: the loss is ") and "Traceback" not in "".join(errors)
+    assert read_checkpoint(folder / "wild" / "last.keras")[1] == []

@@ -1,0 +1,154 @@
+"""Recipes: what is legal, and the flagfiles that are shipped."""
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+import keras_resnets
+from keras_resnets.data import parse_augment
+from keras_resnets.training import Recipe
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+FLAGFILES = sorted((SCRIPTS / "flagfiles").glob("*.flags"))
+SIMPLE = {"model": "resnet20", "dataset": "digits"}
+
+
+@pytest.fixture(scope="module")
+def script():
+    """scripts/train.py as a module, its flags in a set of their own."""
+    import importlib
+
+    sys.path.insert(0, str(SCRIPTS))
+    before = flags.FLAGS
+    yield importlib.import_module("train")
+    sys.path.remove(str(SCRIPTS))
+    assert flags.FLAGS is before
+
+
+@pytest.fixture
+def parse(script):
+    def parsed(*arguments):
+        script.FLAGS.unparse_flags()
+        for name in script.FLAGS:
+            script.FLAGS[name].unparse()
+        rest = script.FLAGS(["train.py", *arguments])
+        assert rest == ["train.py"]
+        return script.recipe_from_flags()
+
+    return parsed
+
+
+def test_flags_are_the_fields_with_their_defaults(parse):
+    assert parse("--model=resnet20", "--dataset=digits") == Recipe(**SIMPLE)
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_flagfile(path, parse):
+    recipe = parse(f"--flagfile={path}")
+    options = {**recipe.model_options(), "num_classes": 3}
+    model = keras_resnets.create_model(recipe.model, **options)
+    assert model.count_params() > 0
+    assert len(parse_augment(recipe.augment)) == len(recipe.augment)
+    comment = "".join(line for line in path.read_text().splitlines(True) if line[0] == "#")
+    assert path.read_text().startswith(comment)
+    assert "arxiv.org" in comment and "Expected: " in comment and "Run time: " in comment
+
+
+def test_the_flagfiles_that_are_promised():
+    assert {path.stem for path in FLAGFILES} >= {
+        "quickstart",
+        "smoke",
+        "resnet20_cifar10",
+        "resnet20_cifar10_short",
+        "resnet18_cifar100",
+        "resnet18_cifar100_224",
+        "resnet18_cifar10_299",
+    }
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_flag_lines_give_the_recipe_back(path, parse, tmp_path):
+    recipe = parse(f"--flagfile={path}", "--option=head_dropout=0.5", "--download")
+    copy = tmp_path / "flags.txt"
+    copy.write_text("\n".join(recipe.flag_lines()))
+    assert parse(f"--flagfile={copy}") == recipe
+    copy.write_text(recipe.to_json())
+    assert Recipe.load(copy) == recipe
+
+
+def test_model_options():
+    recipe = Recipe(
+        **SIMPLE, option=("width=4", "norm=sync_batch", "zero_init_residual=true", "a=(1, 2)")
+    )
+    assert recipe.model_options() == {
+        "width": 4,
+        "norm": "sync_batch",
+        "zero_init_residual": True,
+        "a": (1, 2),
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 0},
+        {"epochs": 0},
+        {"steps_per_epoch": -1},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"boundaries": (5, "x")},
+        {"boundaries": (3, 2)},
+        {"boundaries": (100,)},
+        {"decay_factor": 0.0},
+        {"momentum": 1.0},
+        {"weight_decay": -1.0},
+        {"label_smoothing": 1.0},
+        {"warmup_epochs": 100.0},
+        {"precision": "float16"},
+        {"strategy": "tpu"},
+        {"decay": "none"},
+        {"seed": -1},
+        {"option": ("width",)},
+        {"option": ("width=4", "width=8")},
+        {"option": ("num_classes=3",)},
+        {"augment": ("mixup",)},
+    ],
+    ids=str,
+)
+def test_bad_values(changes):
+    with pytest.raises(ValueError, match=f"`{next(iter(changes))}`") as caught:
+        Recipe(**SIMPLE, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_boundaries_and_one_cycle():
+    with pytest.raises(ValueError, match="`boundaries`"):
+        Recipe(**SIMPLE, schedule="one_cycle", boundaries=(5,))
+
+
+def test_every_field_says_what_it_is():
+    assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(Recipe))
+    with pytest.raises(TypeError, match="model"):
+        Recipe(dataset="digits")
+
+
+def test_default_run_dir(script):
+    recipe = Recipe(**SIMPLE)
+    for arguments, name in (
+        (["--lr=1"], "resnet20_digits"),
+        (["--flagfile=a/smoke.flags", "--lr=1"], "smoke"),
+        (["--flagfile", "a/smoke.flags"], "smoke"),
+    ):
+        assert re.fullmatch(f"runs/{name}", str(script.default_run_dir(["x", *arguments], recipe)))
+
+
+def test_a_foreign_recipe_file(tmp_path):
+    path = tmp_path / "recipe.json"
+    for text in ("{", '{"model": "resnet20", "unknown": 1}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="recipe.json is not a recipe"):
+            Recipe.load(path)

@@ -1,0 +1,219 @@
+"""Runs in this process: scores, going on, and what stops one."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_resnets import data
+from keras_resnets.training import Recipe, evaluate, train
+from keras_resnets.training.evaluation import load_model
+from keras_resnets.training.trainer import make_preprocessing
+
+SETTINGS = {
+    "model": "resnet_cifar",
+    "option": ("depth=8", "width=4", "head_dropout=0.2"),
+    "dataset": "digits",
+    "train_split": "train[:128]",
+    "validation_split": "train[128:168]",
+    "test_split": "test[:50]",
+    "batch_size": 32,
+    "augment": ("pad_crop:padding=1",),
+}
+
+
+def read_log(run):
+    with open(run / "log.csv") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    recipe = Recipe(**SETTINGS, epochs=3, boundaries=(2,), precision="mixed_bfloat16")
+    return recipe, run, train(recipe, run)
+
+
+def test_what_a_run_leaves(finished):
+    recipe, run, results = finished
+    assert sorted(path.name for path in run.iterdir()) == [
+        "best.keras",
+        "curves.png",
+        "flags.txt",
+        "last.keras",
+        "log.csv",
+        "recipe.json",
+        "results.json",
+        "tensorboard",
+        "versions.json",
+    ]
+    assert json.loads((run / "results.json").read_text()) == results
+    assert Recipe.load(run / "recipe.json") == recipe
+    assert {"python", "tensorflow", "keras", "devices"} < set(
+        json.loads((run / "versions.json").read_text())
+    )
+    assert list((run / "tensorboard").rglob("*tfevents*"))
+
+
+def test_the_log(finished):
+    log = read_log(finished[1])
+    assert [row["epoch"] for row in log] == ["1", "2", "3"]
+    assert [row["steps"] for row in log] == ["4", "8", "12"]
+    assert [float(row["learning_rate"]) for row in log] == [0.1, 0.1, 0.01]
+    assert list(log[0]) == [
+        "epoch",
+        "steps",
+        "learning_rate",
+        "loss",
+        "accuracy",
+        "cross_entropy",
+        "val_loss",
+        "val_accuracy",
+        "val_cross_entropy",
+        "seconds",
+        "images_per_second",
+    ]
+    # Without label smoothing the loss is the cross-entropy: no decay is added to it.
+    assert all(row["loss"] == row["cross_entropy"] for row in log)
+
+
+def test_results_are_those_of_the_files(finished):
+    recipe, run, results = finished
+    log = read_log(run)
+    best = max(log, key=lambda row: float(row["val_accuracy"]))  # the first of equals
+    assert results["last"]["epoch"] == 3 and results["best"]["epoch"] == int(best["epoch"])
+    test = data.load_splits("digits", test_split="test[:50]", splits=("test",)).test
+    for name in ("last", "best"):
+        model = load_model(run / f"{name}.keras")
+        evaluation = evaluate(model, test, 50)
+        assert evaluation.top1 == results[name]["top1"]
+        np.testing.assert_allclose(evaluation.loss, results[name]["loss"], rtol=1e-2)
+        assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
+
+
+def test_a_finished_run_needs_no_data(finished, capsys, monkeypatch):
+    recipe, run, results = finished
+    capsys.readouterr()
+    monkeypatch.setattr(data, "load_splits", None)
+    assert train(recipe, run) == results
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("is finished after 3 epochs")
+    assert lines[1].startswith("last (epoch 3): test loss ")
+    assert lines[2].startswith("best (epoch ") and lines[2].endswith("of 50 images")
+    fewer = Recipe(**{**SETTINGS, "precision": recipe.precision}, epochs=2, boundaries=())
+    with pytest.raises(ValueError, match="--boundaries was 2.0, is empty"):
+        train(fewer, run)
+
+
+def test_fewer_and_more_epochs(tmp_path, capsys):
+    train(Recipe(**SETTINGS, epochs=2), tmp_path / "run")
+    first = read_log(tmp_path / "run")
+    assert train(Recipe(**SETTINGS, epochs=1), tmp_path / "run")["last"]["epoch"] == 2
+    capsys.readouterr()
+    results = train(Recipe(**SETTINGS, epochs=3), tmp_path / "run")
+    assert "going on after epoch 2" in capsys.readouterr().out
+    log = read_log(tmp_path / "run")
+    assert results["last"]["epoch"] == 3 and log[:2] == first
+    assert Recipe.load(tmp_path / "run" / "recipe.json").epochs == 3
+
+
+def test_killed_before_the_results(finished, tmp_path):
+    recipe, run, results = finished
+    (run / "results.json").unlink()
+    again = train(recipe, run)
+    assert again == results
+
+
+def test_short_epochs_go_on_within_the_stream(tmp_path):
+    """Epochs of 3 steps in a stream of 4 steps an epoch: killed or not, the same batches."""
+    short = {**SETTINGS, "steps_per_epoch": 3}
+    train(Recipe(**short, epochs=1), tmp_path / "killed")
+    train(Recipe(**short, epochs=3), tmp_path / "killed")
+    train(Recipe(**short, epochs=3), tmp_path / "whole")
+    killed, whole = (load_model(tmp_path / name / "last.keras") for name in ("killed", "whole"))
+    for ours, theirs in zip(killed.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_loss_that_is_not_finite(tmp_path):
+    wild = {**SETTINGS, "lr": 1e30}
+    with pytest.raises(FloatingPointError, match="the last good state, that of 0 epochs") as caught:
+        train(Recipe(**wild, epochs=2), tmp_path / "wild")
+    assert "\n" not in str(caught.value)
+    model = load_model(tmp_path / "wild" / "last.keras")
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert not (tmp_path / "wild" / "best.keras").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
+    """The last step of an epoch can break the weights after its loss was computed."""
+
+    def break_weights(self, epoch, logs=None):
+        if epoch == 1:
+            self.model.get_layer("logits").bias.assign([np.nan] * 10)
+
+    from keras_resnets.training.callbacks import StopOnNaN
+
+    monkeypatch.setattr(StopOnNaN, "on_epoch_end", break_weights)
+    with pytest.raises(FloatingPointError, match="logits/bias is not finite.*of 1 epochs"):
+        train(Recipe(**SETTINGS, epochs=3), tmp_path / "run")
+    assert len(read_log(tmp_path / "run")) == 1
+    assert np.isfinite(load_model(tmp_path / "run" / "best.keras").get_weights()[-1]).all()
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"model": "resnet21"}, "Unknown model 'resnet21'"),
+        ({"option": ("depth=9",)}, "`depth` must be 6n\\+2"),
+        ({"option": ("dept=8",)}, "has no option `dept`"),
+        ({"batch_size": 256}, "`batch_size` must be at most the 128 training images"),
+        ({"dataset": "/no/such/folder"}, "There is no folder"),
+    ],
+)
+def test_a_bad_recipe_writes_nothing(changes, message, tmp_path):
+    with pytest.raises((ValueError, OSError), match=message):
+        train(Recipe(**{**SETTINGS, **changes}), tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_images_than_the_run_was_started_with(tmp_path, rng):
+    for place, names, count in (("old", "ab", 8), ("new", "ac", 8), ("more", "ab", 40)):
+        for name in names:
+            (tmp_path / place / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(255, size=(8, 8, 3))
+                keras.utils.save_img(tmp_path / place / name / f"{index}.png", pixels)
+    settings = {"model": "resnet_cifar", "option": ("depth=8", "width=4"), "batch_size": 4}
+
+    def go_on(place, epochs):
+        return train(
+            Recipe(**settings, dataset=str(tmp_path / place), epochs=epochs), tmp_path / "run"
+        )
+
+    results = go_on("old", 1)
+    assert results["last"]["topk"] is None  # two classes
+    (tmp_path / "old").rename(tmp_path / "moved")
+    go_on("moved", 2)
+    for other in ("new", "more"):
+        with pytest.raises(ValueError, match="are not those .* was started with"):
+            go_on(other, 3)
+    assert (tmp_path / "run" / "results.json").exists()
+    assert Recipe.load(tmp_path / "run" / "recipe.json").dataset == str(tmp_path / "moved")
+
+
+def test_preprocessing_of_a_run():
+    digits = data.load_splits("digits").train
+    mean, std = data.statistics(digits)
+    for size, resize in ((0, None), (8, None), (32, (32, 32))):
+        preprocessing = make_preprocessing(digits, size)
+        assert (preprocessing.resize, preprocessing.crop) == (resize, None)
+        assert (preprocessing.mean, preprocessing.std) == (mean, std)
+
+    class Photos:
+        name, image_shape, channels = "cifar10", None, 3
+
+    photos = make_preprocessing(Photos)
+    assert (photos.resize, photos.crop) == (256, (224, 224))
