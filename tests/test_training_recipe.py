@@ -102,7 +102,7 @@ def test_model_options():
         {"lr": float("nan")},
         {"boundaries": (5, "x")},
         {"boundaries": (3, 2)},
-        {"boundaries": (100,)},
+        {"boundaries": (0, 100)},
         {"decay_factor": 0.0},
         {"momentum": 1.0},
         {"weight_decay": -1.0},

@@ -84,7 +84,7 @@ class Recipe:
                 self._must(field.name, value in choices, f"one of {choices}")
         self._check_ranges()
         if self.schedule == "piecewise":
-            check_boundaries(self.boundaries, self.epochs)
+            check_boundaries(self.boundaries)
         else:
             self._must("boundaries", not self.boundaries, "empty with schedule='one_cycle'")
         self.model_options()

@@ -45,15 +45,16 @@ def boundary_steps(boundaries, steps_per_epoch):
     return [round(epoch * steps_per_epoch) for epoch in boundaries]
 
 
-def check_boundaries(boundaries, epochs):
-    """Raises ValueError unless boundaries are increasing and within the epochs of the run."""
-    inside = all(0 < epoch < epochs for epoch in boundaries)
-    rising = all(first < second for first, second in zip(boundaries, boundaries[1:], strict=False))
-    if not (inside and rising):
+def check_boundaries(boundaries):
+    """Raises ValueError unless boundaries are above 0 and increase.
+
+    They may lie beyond the last epoch: a run can be extended later, or tried for a few epochs.
+    """
+    rising = all(low < high for low, high in zip((0, *boundaries), boundaries, strict=False))
+    if not rising:
         received = ",".join(f"{epoch:g}" for epoch in boundaries)
         raise ValueError(
-            f"`boundaries` must increase and lie between 0 and `epochs`={epochs}. "
-            f"Received: boundaries={received}"
+            f"`boundaries` must be above 0 and increase. Received: boundaries={received}"
         )
 
 
@@ -102,7 +103,7 @@ def make_schedule(
         raise ValueError(
             f"`schedule` must be one of {SCHEDULES}. Received: schedule={schedule!r}"
         )
-    check_boundaries(boundaries, epochs)
+    check_boundaries(boundaries)
     # PiecewiseConstantDecay keeps the old value while `step <= boundary`.
     last_steps = [step - 1 for step in boundary_steps(boundaries, steps_per_epoch)]
     rates = [learning_rate * decay_factor**power for power in range(len(boundaries) + 1)]
