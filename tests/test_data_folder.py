@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_resnets.data import load_splits
+from keras_resnets import Preprocessing
+from keras_resnets.data import load_splits, parse_augment, training_dataset
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 9, 3)).astype(np.uint8)
 
@@ -210,3 +211,30 @@ def test_bad_folders_end_in_one_line(tmp_path, counts, message):
 def test_missing_folder():
     with pytest.raises(FileNotFoundError, match="There is no folder ./nowhere"):
         load_splits("./nowhere")
+
+
+@pytest.mark.parametrize("augment", [(), ("resize",), ("flip", "erase:p=1")])
+def test_photos_of_several_sizes_make_batches(tmp_path, augment):
+    for name in "ab":
+        for i in range(6):
+            write(tmp_path / name / f"{i}.png", np.full((9 + i, 12, 3), 10 * i, np.uint8))
+    train = load_splits(str(tmp_path), train_split="train").train
+    assert train.image_shape is None
+    preprocessing = Preprocessing((0.0,) * 3, (1 / 255,) * 3, resize=(8, 8))
+    batches = training_dataset(
+        train, preprocessing, parse_augment(augment), 4, seed=0, image_size=(8, 8)
+    )
+    for images, labels in batches.take(4):
+        assert images.shape == (4, 8, 8, 3) and labels.shape == (4, 2)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    class_folders(tmp_path, {"train": 4, "plane": 5})
+    parts = load_splits(str(tmp_path), train_split="train")
+    assert parts.train.class_names == ("plane", "train")
+
+
+def test_text_that_begins_like_a_bitmap_is_left_alone(tmp_path):
+    class_folders(tmp_path, {"a": 4, "b": 4})
+    (tmp_path / "a" / "notes.txt").write_text("BMW is a car, not a bitmap")
+    assert sum(part.num_examples for part in load_splits(str(tmp_path))) == 8

@@ -206,6 +206,12 @@ def test_other_tasks_are_refused(tmp_path, features, message):
         load_splits(**name)
 
 
+def test_an_empty_data_dir_is_tfds_own():
+    """Recipes have an empty string where no folder was given."""
+    with pytest.raises(ValueError, match="not prepared in .*tensorflow_datasets"):
+        load_splits("emnist", data_dir="")
+
+
 def test_unprepared_and_unknown_sets(tmp_path):
     with pytest.raises(ValueError, match="^[^\n]+$") as error:
         load_splits("cifar10", data_dir=str(tmp_path))

@@ -72,12 +72,12 @@ def test_convolution_starts_he_normal_by_fan_out():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_fallback_for_groups_gives_the_same_values_and_gradients(rng, monkeypatch, dtype):
-    has_raw_op = convolution.raw_grouped_convolution_works(dtype, "CPU")
+    has_raw_op = convolution.raw_convolution_works(dtype, "CPU", groups=2)
     x = tf.cast(rng.standard_normal((2, 6, 6, 8)), dtype)
     kernel = tf.cast(rng.standard_normal((3, 3, 2, 8)), dtype)
 
     def values(works):
-        monkeypatch.setattr(convolution, "raw_grouped_convolution_works", lambda *_: works)
+        monkeypatch.setattr(convolution, "raw_convolution_works", lambda *_, **__: works)
         with tf.GradientTape() as tape:
             tape.watch([x, kernel])
             y = convolution.convolve(x, kernel, (2, 2), "same", (1, 1), 4)
@@ -97,8 +97,8 @@ def test_groups_train_without_onednn(run_python):
     code = """
 import numpy as np, tensorflow as tf
 from keras_resnets import layers
-from keras_resnets.layers.convolution import raw_grouped_convolution_works
-assert not raw_grouped_convolution_works("float32", "CPU")
+from keras_resnets.layers.convolution import raw_convolution_works
+assert not raw_convolution_works("float32", "CPU", groups=2)
 x = tf.constant(np.random.default_rng(0).standard_normal((2, 6, 6, 8)), tf.float32)
 layer = layers.Conv2D(8, 3, groups=4)
 with tf.GradientTape() as tape:
@@ -113,6 +113,24 @@ def test_no_xla_in_the_graph_of_a_grouped_convolution():
     layer.build((1, 6, 6, 8))
     graph = tf.function(layer).get_concrete_function(tf.TensorSpec((1, 6, 6, 8))).graph
     assert "_XlaMustCompile" not in str(graph.as_graph_def())
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_dilated_kernels_train_in_every_type(rng, dtype, groups):
+    x = tf.cast(rng.standard_normal((2, 9, 9, 4)), dtype)
+    layer = layers.Conv2D(6, 3, dilation_rate=(2, 1), groups=groups, dtype=dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    gradients = tape.gradient(y, [x, layer.kernel.value])
+    x, kernel = (tf.cast(t, "float32") for t in (x, layer.kernel.value))
+    with tf.GradientTape() as tape:
+        tape.watch([x, kernel])
+        expected = convolution.convolve(x, kernel, (1, 1), "same", (2, 1), groups)
+    for own, other in zip([y, *gradients], [expected, *tape.gradient(expected, [x, kernel])],
+                          strict=True):
+        np.testing.assert_allclose(tf.cast(own, "float32"), other, atol=0.2, rtol=0.05)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +200,18 @@ def test_batch_norm_in_half_precision(rng, dtype):
     expected = stock(x, training=True)
     np.testing.assert_allclose(tf.cast(y, "float32"), tf.cast(expected, "float32"), atol=0.02)
     np.testing.assert_allclose(ours.moving_mean, stock.moving_mean, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+@pytest.mark.parametrize("options", [{}, {"scale": False}])
+def test_batch_norm_with_variables_of_another_type(rng, dtype, options):
+    ours, stock = both_norms(dtype=dtype, **options)
+    x = tf.cast(3 + 2 * rng.standard_normal((4, 5, 5, 6)), dtype)
+    for training in (True, False):
+        y, expected = (tf.cast(norm(x, training=training), "float32") for norm in (ours, stock))
+        assert ours(x).dtype == dtype
+        np.testing.assert_allclose(y, expected, atol=0.1)
+    assert {v.dtype for v in ours.variables} == {dtype}
 
 
 def test_batch_norm_frozen_keeps_its_statistics(rng):

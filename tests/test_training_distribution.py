@@ -69,6 +69,31 @@ print(json.dumps([results, history, single, refusal]))
 """
 
 
+COMPOSED = """
+import keras, numpy as np, keras_resnets
+from keras_resnets.training import make_strategy
+with make_strategy("mirrored", 2).scope():
+    net = keras_resnets.create_model("resnet_cifar", depth=8, width=4, input_shape=(8, 8, 1))
+    head = keras.layers.Dense(3)(net.get_layer("pool").output)
+    model = keras.Model(net.input, head)
+    model.compile("sgd", "mse", jit_compile=False)
+x = np.arange(16)[:, None, None, None] * np.ones((16, 8, 8, 1), "float32")
+model.fit(x, np.zeros((16, 3)), batch_size=16, epochs=2, shuffle=False, verbose=0)
+norm = net.get_layer("stem_bn")
+copies = [np.array(copy) for copy in norm.moving_mean.value.values]
+assert np.abs(copies[0] - copies[1]).max() > 1e-3
+model.save("model.keras")
+saved = keras.saving.load_model("model.keras").get_layer("stem_bn")
+np.testing.assert_allclose(saved.moving_mean, np.mean(copies, 0), rtol=1e-6)
+for copy in norm.moving_mean.value.values:
+    np.testing.assert_array_equal(copy, saved.moving_mean)
+"""
+
+
+def test_a_composed_model_saves_averaged_statistics(run_python):
+    run_python(COMPOSED)
+
+
 def test_one_step_on_two_devices_is_one_step_on_one(run_python):
     run_python(ONE_STEP)
 

@@ -273,19 +273,20 @@ def _parse(description):
 
 
 def draw(operations, seed, epoch, count):
-    """The random numbers of an epoch: float32 `(count, numbers of all operations)`.
+    """The random numbers of an epoch: float32 `(count, numbers of all operations + 1)`.
 
     Row `i` belongs to example `i`: a pure function of (seed, epoch, index). (One call for an epoch
     costs nothing; one for each image costs as much as augmenting it.)
     """
-    columns = [tf.zeros((count, 0))]
+    columns = []
     seen = {}
     for operation in operations:
         name = type(operation).__name__
         seen[name] = seen.get(name, 0) + 1
         key = randomness.stateless_seed(seed, f"{name}{seen[name]}", epoch)
         columns.append(tf.random.stateless_uniform((count, operation.numbers), key))
-    return tf.concat(columns, axis=1)
+    # One column more than is used: `Dataset.unbatch` crashes on tensors without elements.
+    return tf.concat([*columns, tf.zeros((count, 1))], axis=1)
 
 
 def apply(operations, images, numbers, context):

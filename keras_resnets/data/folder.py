@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images, decode_image
+from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images, decode_image, is_image
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -13,8 +13,6 @@ SPLIT_FOLDERS = {
     "validation": "validation",
     "test": "test",
 }
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic")
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM")
 _ORDER_SEED = 0  # of the order that slices count; it must never change
 
 
@@ -60,7 +58,6 @@ def open_folder(path, skip_corrupt=False):
             f"{np.sum(~sound)} of {len(files)} images cannot be decoded, the first is "
             f"{files[~sound][0]}. Remove it, or leave such images out with skip_corrupt"
         )
-    skipped = {split: int(np.sum(~sound & (splits == split))) for split in roots}
     files, labels, splits = files[sound], labels[sound], splits[sound]
     _require_images(roots, class_names, labels, splits)
     shuffle = np.random.default_rng(_ORDER_SEED).permutation
@@ -71,7 +68,7 @@ def open_folder(path, skip_corrupt=False):
         all_labels=labels,
         places={split: shuffle(np.flatnonzero(splits == split)) for split in roots},
         describe=lambda place: files[place],
-        skipped=skipped,
+        num_skipped=int(np.sum(~sound)),
     )
 
 
@@ -88,6 +85,8 @@ def _split_roots(path):
     names = _subfolders(path)
     if "train" not in names:
         return {"train": path}
+    if set(names) - SPLIT_FOLDERS.keys() and len(_subfolders(os.path.join(path, "train"))) < 2:
+        return {"train": path}  # a class of vehicles may be called train
     roots = {}
     for name in names:
         split, root = SPLIT_FOLDERS.get(name), os.path.join(path, name)
@@ -121,15 +120,8 @@ def _image_files(folder):
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (os.path.join(parent, name) for name in sorted(names) if name[0] != ".")
-        found += [file for file in paths if _is_image(file)]
+        found += [file for file in paths if is_image(file)]
     return found
-
-
-def _is_image(path):
-    if path.lower().endswith(IMAGE_SUFFIXES):
-        return True  # one that cannot be decoded is corrupt, not to be overlooked
-    with open(path, "rb") as file:
-        return file.read(4).startswith(_SIGNATURES)
 
 
 def _check(files):

@@ -9,6 +9,26 @@ import tensorflow as tf
 from keras_resnets.data import randomness
 
 ARRAY_LIMIT = 2**30  # bytes: images of one shape up to here are kept decoded
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic")
+
+
+def is_image(path):
+    """Whether a file is a JPEG, PNG, GIF or BMP image by its first bytes, or named like an image.
+
+    A file that is named like one and cannot be decoded is corrupt, not to be overlooked.
+    """
+    if path.lower().endswith(IMAGE_SUFFIXES):
+        return True
+    try:
+        with open(path, "rb") as file:
+            start = file.read(18)
+    except OSError:
+        return False
+    if start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
+        return True
+    # Text may begin with BM too; the length of a bitmap's second header is one of these.
+    is_bitmap = start.startswith(b"BM") and len(start) == 18
+    return is_bitmap and int.from_bytes(start[14:], "little") in (40, 52, 56, 108, 124)
 
 
 def decode_image(data, channels=3):
@@ -100,7 +120,7 @@ class Source:
         indices: int64 array, the place of each example of this part in `images`.
         labels: int64 array `(num_examples,)`.
         describe: Function from a place in `images` to what a report calls this image.
-        num_skipped: Number of corrupt images left out of the splits this part comes from.
+        num_skipped: Number of corrupt images left out of the whole set, all parts together.
     """
 
     name: str
@@ -179,7 +199,7 @@ class Archive:
         places: Dictionary from a split's name to the int64 places of its images, in their fixed
             order: what a slice `train[:100]` counts.
         describe: Function from a place to what a report calls this image.
-        skipped: Dictionary from a split's name to the number of corrupt images left out.
+        num_skipped: Number of corrupt images left out.
     """
 
     name: str
@@ -188,7 +208,7 @@ class Archive:
     all_labels: np.ndarray
     places: dict
     describe: Callable
-    skipped: dict = dataclasses.field(default_factory=dict)
+    num_skipped: int = 0
 
     @property
     def sizes(self):
@@ -212,5 +232,5 @@ class Archive:
             indices=places,
             labels=self.all_labels[places],
             describe=self.describe,
-            num_skipped=sum(self.skipped.get(split, 0) for split in selection),
+            num_skipped=self.num_skipped,
         )

@@ -82,7 +82,7 @@ def _open(dataset, data_dir, download, skip_corrupt):
         return open_folder(path, skip_corrupt)
     from keras_resnets.data.tfds_archive import open_tfds  # tfds is imported only where it is used
 
-    return open_tfds(dataset, data_dir, download)
+    return open_tfds(dataset, data_dir or None, download)
 
 
 def _select(archive, given, seed, wanted):

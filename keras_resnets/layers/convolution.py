@@ -7,20 +7,23 @@ import tensorflow as tf
 
 
 @functools.cache
-def raw_grouped_convolution_works(dtype, device_type):
-    """Whether `tf.nn.conv2d` and its gradient take grouped kernels, found by trying once.
+def raw_convolution_works(dtype, device_type, groups=1, dilation=1):
+    """Whether `tf.nn.conv2d` and its gradient take such kernels, found by trying once.
 
-    On CPU the gradient is oneDNN's alone: it is missing in float16, and in every type when oneDNN
-    is off or absent.
+    On CPU the gradient of grouped and dilated kernels is oneDNN's alone: it is missing in float16,
+    and in every type when oneDNN is off or absent.
 
     Args:
         dtype: String. Type of images and kernel.
         device_type: String, `"CPU"` or `"GPU"`.
+        groups: Int. Defaults to 1.
+        dilation: Int. Defaults to 1.
     """
     with tf.init_scope(), tf.device(f"/{device_type}:0"):
-        images = tf.ones([1, 3, 3, 4], dtype)
-        kernel = tf.ones([3, 3, 2, 4], dtype)
-        same = {"strides": [1, 1, 1, 1], "padding": "SAME"}
+        images = tf.ones([1, 5, 5, 2 * groups], dtype)
+        kernel = tf.ones([3, 3, 2, 2 * groups], dtype)
+        dilations = [1, dilation, dilation, 1]
+        same = {"strides": [1, 1, 1, 1], "padding": "SAME", "dilations": dilations}
         try:  # no tape records inside init_scope, so the gradient's own ops are called
             outputs = tf.nn.conv2d(images, kernel, **same)
             tf.raw_ops.Conv2DBackpropInput(
@@ -65,10 +68,17 @@ def convolve(images, kernel, strides, padding, dilation, groups):
             images = tf.pad(images, [[0, 0], [pads[0]] * 2, [pads[1]] * 2, [0, 0]])
         op_padding = "VALID"
 
+    where = (images.dtype.name, _device_type(images))
+    is_dilated = max(dilation) > 1
+
     def op(part, weights):
+        if is_dilated and not raw_convolution_works(*where, dilation=2):
+            # By space-to-batch, which has no strides: all pixels, then those of the stride.
+            dense = tf.nn.convolution(part, weights, padding=op_padding, dilations=list(dilation))
+            return dense[:, :: strides[0], :: strides[1]]
         return tf.nn.conv2d(part, weights, list(strides), op_padding, dilations=list(dilation))
 
-    if groups == 1 or raw_grouped_convolution_works(images.dtype.name, _device_type(images)):
+    if groups == 1 or raw_convolution_works(*where, 2, 2 if is_dilated else 1):
         return op(images, kernel)
     parts = zip(tf.split(images, groups, -1), tf.split(kernel, groups, -1), strict=True)
     return tf.concat([op(part, weights) for part, weights in parts], -1)

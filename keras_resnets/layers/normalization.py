@@ -42,8 +42,25 @@ class BatchNormalization(keras.layers.BatchNormalization):
         outputs = super().call(inputs, training=True, mask=mask)
         # Keras added (1 - momentum) * v; this makes it (1 - momentum) * v * n / (n - 1).
         added = tf.identity(self.moving_variance.value) - kept
-        self.moving_variance.assign_add(added / tf.maximum(self._count(inputs, mask) - 1.0, 1.0))
+        others = tf.maximum(self._count(inputs, mask) - 1.0, 1.0)
+        self.moving_variance.assign_add(added / tf.cast(others, added.dtype))
         return outputs
+
+    def average_statistics(self):
+        """Sets the moving statistics to their mean over the replicas of a strategy.
+
+        Every replica moves its own by the batches that it sees. Saving the layer calls this;
+        `Network` also does before it evaluates.
+        """
+        for variable in (self.moving_mean, self.moving_variance):
+            copies = getattr(variable.value, "values", ())  # of a distributed variable
+            if len(copies) > 1:
+                mean = tf.add_n([tf.identity(copy) for copy in copies]) / len(copies)
+                variable.assign(mean)
+
+    def save_own_variables(self, store):
+        self.average_statistics()
+        super().save_own_variables(store)
 
     def _is_fusable(self, inputs, mask):
         rank = len(inputs.shape)
@@ -61,19 +78,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _fused(self, inputs, training):
         population = {}
         if not training:
-            population["mean"] = tf.identity(self.moving_mean.value)
-            population["variance"] = tf.identity(self.moving_variance.value)
+            population["mean"] = _as_float32(self.moving_mean)
+            population["variance"] = _as_float32(self.moving_variance)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
             inputs,
-            scale=tf.identity(self.gamma.value),
-            offset=tf.identity(self.beta.value),
+            scale=_as_float32(self.gamma),
+            offset=_as_float32(self.beta),
             epsilon=self.epsilon,
             is_training=training,
             **population,
         )
         if training:
             for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + batch * (1.0 - self.momentum))
+                moved = _as_float32(moving) * self.momentum + batch * (1.0 - self.momentum)
+                moving.assign(tf.cast(moved, moving.dtype))
         return outputs
 
     def _count(self, inputs, mask):
@@ -84,6 +102,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if self.synchronized and _replicas() > 1:
             count = tf.distribute.get_replica_context().all_reduce("SUM", count)
         return count
+
+
+def _as_float32(variable):
+    return tf.cast(tf.identity(variable.value), tf.float32)
 
 
 def _replicas():

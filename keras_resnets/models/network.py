@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
-import tensorflow as tf
 
 from keras_resnets import layers
 from keras_resnets.models.preprocessing import Preprocessing
@@ -202,17 +201,13 @@ class Network(keras.Model):
 
         Under a strategy every replica moves its own by the batches that it sees. Without this,
         a score computed on all replicas is not that of the saved file, which holds the first
-        replica's. `evaluate`, `predict`, `save`, `save_weights` and `export` call it.
+        replica's. `evaluate`, `predict` and `export` call it, and every way of saving does. A
+        model composed of our layers with the functional API saves averaged statistics too; before
+        it is evaluated on replicas, call each layer's `average_statistics`.
         """
-        strategy = getattr(self, "distribute_strategy", None)
-        if strategy is None or strategy.num_replicas_in_sync == 1:
-            return
         for layer in self.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                for variable in layer.non_trainable_variables:
-                    copies = strategy.experimental_local_results(variable.value)
-                    mean = tf.add_n([tf.identity(copy) for copy in copies]) / len(copies)
-                    variable.assign(mean)
+            if isinstance(layer, layers.BatchNormalization):
+                layer.average_statistics()
 
     def evaluate(self, *args, **kwargs):
         self.average_statistics()
@@ -221,14 +216,6 @@ class Network(keras.Model):
     def predict(self, *args, **kwargs):
         self.average_statistics()
         return super().predict(*args, **kwargs)
-
-    def save(self, *args, **kwargs):
-        self.average_statistics()
-        return super().save(*args, **kwargs)
-
-    def save_weights(self, *args, **kwargs):
-        self.average_statistics()
-        return super().save_weights(*args, **kwargs)
 
     def export(self, *args, **kwargs):
         self.average_statistics()

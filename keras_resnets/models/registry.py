@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from keras_resnets.models.network import (
     DEFAULT_INPUT_SHAPE,
@@ -153,7 +154,7 @@ def create_model(name, **options):
         ValueError: If the name or an option is unknown (the nearest is suggested), or a value is
             not legal.
     """
-    if name not in _BUILDERS:
+    if not isinstance(name, str) or name not in _BUILDERS:
         raise ValueError(
             f"Unknown model {name!r}.{_nearest(str(name).lower(), _BUILDERS)} "
             "`list_models()` names all."
@@ -210,19 +211,25 @@ def _bind(name, signature, fixed, args, options):
                 f"{name} has no option `{key}`.{_nearest(key, signature.parameters)} "
                 f"It has: {legal}."
             )
-    bound = signature.bind(*args, **options)
-    bound.apply_defaults()
-    options = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in bound.arguments.items()
-    }
     try:
-        json.dumps(options)
+        bound = signature.bind(*args, **options)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}; give options by name") from None
+    bound.apply_defaults()
+    return {key: _as_python(key, value) for key, value in bound.arguments.items()}
+
+
+def _as_python(key, value):
+    """A list as a tuple, a NumPy number as Python's: what JSON can say and gives back."""
+    value = tuple(value) if isinstance(value, list) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        json.dumps(value)
     except TypeError:
         raise ValueError(
-            f"Options must be numbers, strings, booleans, tuples or None. Received: {options}"
+            f"`{key}` must be a number, string, boolean, tuple or None. Received: {key}={value!r}"
         ) from None
-    return options
+    return value
 
 
 def _check_common(options):

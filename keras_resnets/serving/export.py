@@ -18,7 +18,7 @@ from keras_resnets.models.registry import create_model
 def export(model, name, root="saved_models", top=5):
     """Writes `<root>/<name>/<version>/`, a SavedModel under the next free version.
 
-    Signatures, which need TensorFlow alone, with any number of images a request:
+    Signatures, which need TensorFlow alone, with one image or more a request:
 
     - `serving_default` takes `image_bytes`, strings `(batch,)`: whole JPEG, PNG, GIF or BMP files,
       decoded as in training.
@@ -81,6 +81,11 @@ def _signatures(model, top):
     preprocessing = fixed_size_preprocessing(model)
     height, width = preprocessing.crop or preprocessing.resize
     channels = preprocessing.channels
+    if channels not in (1, 3):
+        raise ValueError(
+            "Only models of 1 (grey) or 3 (RGB) channels can be exported, as image files have no "
+            f"others. Received: {channels} channels"
+        )
     network = _in_float32(model)
     class_names = tf.constant(_class_names(model))
 

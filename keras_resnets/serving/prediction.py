@@ -2,11 +2,10 @@
 
 import glob
 import os
-import struct
 
 import tensorflow as tf
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+from keras_resnets.data.sources import is_image
 
 
 class CorruptImageError(ValueError):
@@ -138,22 +137,6 @@ def find_images(arguments):
             raise FileNotFoundError(f"No image in {argument}")
         images += found
     return images
-
-
-def is_image(path):
-    """Whether a file is a JPEG, PNG, GIF or BMP image by its first bytes, or named like one."""
-    if os.path.splitext(path)[1].lower() in SUFFIXES:
-        return True
-    try:
-        with open(path, "rb") as file:
-            start = file.read(18)
-    except OSError:
-        return False
-    if start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
-        return True
-    # Text may begin with BM too; the length of a bitmap's second header is one of these.
-    is_bitmap = start.startswith(b"BM") and len(start) == 18
-    return is_bitmap and struct.unpack("<I", start[14:])[0] in (40, 52, 56, 108, 124)
 
 
 def _images_below(folder):
