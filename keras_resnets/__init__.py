@@ -8,7 +8,15 @@ check_backend()
 from keras_resnets import analysis, data, layers, models, serving, training  # noqa: E402
 from keras_resnets._version import __version__  # noqa: E402
 from keras_resnets.analysis import complexity  # noqa: E402
-from keras_resnets.models import Network, Preprocessing, create_model, list_models  # noqa: E402
+from keras_resnets.models import (  # noqa: E402
+    Network,
+    Preprocessing,
+    create_model,
+    expected_depth,
+    extract_column,
+    feature_extractor,
+    list_models,
+)
 
 # ResNet50, resnet, ...: one name for each row of the families' tables.
 globals().update(models.public_builders())
@@ -21,6 +29,9 @@ __all__ = [
     "complexity",
     "create_model",
     "data",
+    "expected_depth",
+    "extract_column",
+    "feature_extractor",
     "layers",
     "list_models",
     "models",

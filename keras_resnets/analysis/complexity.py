@@ -5,6 +5,8 @@ import math
 
 import keras
 
+from keras_resnets.layers import SkippingMerge
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
@@ -124,6 +126,8 @@ def _walk(model, inputs, rows, counted):
         def follow(*args, **kwargs):
             if isinstance(operation, keras.Model):
                 return _walk(operation, args[0], rows, counted)
+            if isinstance(operation, SkippingMerge):
+                _walk(operation.branch, args[0][1], rows, counted)
             outputs = operation.compute_output_spec(*args, **kwargs)
             rows.append(_cost(operation, outputs, counted))
             return outputs

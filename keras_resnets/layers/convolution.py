@@ -84,15 +84,26 @@ def convolve(images, kernel, strides, padding, dilation, groups):
     return tf.concat([op(part, weights) for part, weights in parts], -1)
 
 
+def _positive_pair(value, name):
+    """An int or a pair of ints as a pair."""
+    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
+        raise ValueError(
+            f"`{name}` must be a positive integer or two of them. Received: {name}={value!r}"
+        )
+    return pair
+
+
 @keras.saving.register_keras_serializable(package="keras_resnets")
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D` with torch's padding, calling the TensorFlow op itself.
 
     The variables and the config are those of Keras' layer. What differs: `padding="same"` puts
     `(kernel - 1) * dilation / 2` on each side at every stride, as torch and Caffe do (TensorFlow's
-    own `SAME` is asymmetric at stride 2), and grouped kernels go to `tf.nn.conv2d`, where Keras
-    compiles them with XLA (about 190 times slower to train on CPU). Where the device has no
-    gradient for grouped kernels, the groups are convolved one by one.
+    own `SAME` is asymmetric at stride 2), stride and dilation may both be above 1, and grouped
+    kernels go to `tf.nn.conv2d`, where Keras compiles them with XLA (about 190 times slower to
+    train on CPU). Where the device has no gradient for grouped kernels, the groups are convolved
+    one by one.
 
     The defaults are those of residual networks: no bias (batch normalization follows) and He
     initialisation (He 2015b) by fan-out with an untruncated normal, as fb.resnet.torch and
@@ -132,7 +143,7 @@ class Conv2D(keras.layers.Conv2D):
         super().__init__(
             filters,
             kernel_size,
-            strides=strides,
+            strides=1,
             padding=padding,
             dilation_rate=dilation_rate,
             groups=groups,
@@ -140,6 +151,8 @@ class Conv2D(keras.layers.Conv2D):
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
+        # Keras refuses strides together with dilation, which the op computes.
+        self.strides = _positive_pair(strides, "strides")
         if self.data_format != "channels_last":
             raise ValueError(
                 "`data_format` must be 'channels_last'. "

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+GATINGS = (None, "exclusive", "shortcut")
+
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
 class Merge(keras.layers.Layer):
@@ -15,36 +17,62 @@ class Merge(keras.layers.Layer):
 
     Args:
         activation: String or `None`, e.g. `"relu"`. Defaults to `None`.
+        scales: Pair of floats, the factors of shortcut and branch. Defaults to `(1.0, 1.0)`.
+        gating: `None`, or what a third operand g does: `"exclusive"` weighs the shortcut with
+            1 - g and the branch with g, `"shortcut"` only the shortcut, with 1 - g (He 2016,
+            section 3.1). Defaults to `None`.
         **kwargs: Further arguments of `keras.layers.Layer`.
 
     Call arguments:
-        inputs: `[shortcut, branch]`, two tensors of one shape.
+        inputs: `[shortcut, branch]` or, with gating, `[shortcut, branch, gate]`: tensors of one
+            shape.
 
     Raises:
-        ValueError: If the shapes of shortcut and branch differ.
+        ValueError: If the shapes of the operands differ, their number is not the one that the
+            gating needs, or an argument is not legal.
     """
 
-    def __init__(self, activation=None, **kwargs):
+    def __init__(self, activation=None, scales=(1.0, 1.0), gating=None, **kwargs):
         super().__init__(**kwargs)
+        if gating not in GATINGS:
+            raise ValueError(f"`gating` must be one of {GATINGS}. Received: gating={gating!r}")
+        if len(scales) != 2:
+            raise ValueError(f"`scales` must be two numbers. Received: scales={scales}")
         self.activation = keras.activations.get(activation) if activation else None
+        self.scales, self.gating = tuple(scales), gating
 
     def call(self, inputs):
-        shortcut, branch = inputs
+        shortcut, branch, *gate = inputs
+        shortcut, branch = (
+            part if scale == 1 else part * scale
+            for part, scale in zip((shortcut, branch), self.scales, strict=True)
+        )
+        if gate:
+            shortcut *= 1.0 - gate[0]
+        if self.gating == "exclusive":
+            branch *= gate[0]
         outputs = shortcut + branch
         return self.activation(outputs) if self.activation else outputs
 
     def compute_output_shape(self, input_shape):
-        shortcut, branch = (tuple(shape) for shape in input_shape)
-        if shortcut != branch:
+        shapes = [tuple(shape) for shape in input_shape]
+        needed = 3 if self.gating else 2
+        if len(shapes) != needed:
             raise ValueError(
-                "Shortcut and branch must have one shape. "
-                f"Received: shortcut of shape {shortcut}, branch of shape {branch}"
+                f"Merge needs {needed} operands with gating={self.gating!r}. "
+                f"Received: {len(shapes)} operands"
             )
-        return shortcut
+        if len(set(shapes)) > 1:
+            raise ValueError(
+                "Shortcut, branch and gate must have one shape. "
+                f"Received: shapes {', '.join(map(str, shapes))}"
+            )
+        return shapes[0]
 
     def get_config(self):
         activation = keras.activations.serialize(self.activation) if self.activation else None
-        return {**super().get_config(), "activation": activation}
+        config = {"activation": activation, "scales": self.scales, "gating": self.gating}
+        return {**super().get_config(), **config}
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")

@@ -1,4 +1,6 @@
-"""Batch normalization by TensorFlow's fused op."""
+"""Batch normalization by TensorFlow's fused op, and group normalization."""
+
+import math
 
 import keras
 import tensorflow as tf
@@ -102,6 +104,28 @@ class BatchNormalization(keras.layers.BatchNormalization):
         if self.synchronized and _replicas() > 1:
             count = tf.distribute.get_replica_context().all_reduce("SUM", count)
         return count
+
+
+@keras.saving.register_keras_serializable(package="keras_resnets")
+class GroupNormalization(keras.layers.GroupNormalization):
+    """`keras.layers.GroupNormalization` for any number of channels (Wu & He 2018).
+
+    Where `groups` does not divide the channels, their greatest common divisor is the number of
+    groups: 16 channels make 16 groups of one channel, 48 channels 16 groups of three.
+
+    Args:
+        groups: Int. Defaults to 32.
+        epsilon: Float added to the variance. Defaults to 1e-5.
+        **kwargs: Further arguments of `keras.layers.GroupNormalization`.
+    """
+
+    def __init__(self, groups=32, epsilon=1e-5, **kwargs):
+        super().__init__(groups=groups, epsilon=epsilon, **kwargs)
+
+    def build(self, input_shape):
+        if self.groups > 0:  # -1 is one group a channel
+            self.groups = math.gcd(self.groups, input_shape[self.axis])
+        super().build(input_shape)
 
 
 def _as_float32(variable):

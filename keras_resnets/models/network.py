@@ -34,27 +34,39 @@ class Stage(NamedTuple):
 NORMS = {
     "batch": layers.BatchNormalization,
     "sync_batch": functools.partial(layers.BatchNormalization, synchronized=True),
+    "group": layers.GroupNormalization,
 }
 
 
-def imagenet_stem(x, width, *, norm):
+def imagenet_stem(x, width, *, norm, conv=layers.Conv2D):
     """7x7 stride 2, BN, ReLU, 3x3 max-pool stride 2 (He 2015, Table 1)."""
-    x = layers.Conv2D(width, 7, strides=2, name="stem_conv")(x)
-    x = norm(name="stem_bn")(x)
-    x = keras.layers.ReLU(name="stem_relu")(x)
+    x = conv(width, 7, strides=2, name="stem_conv")(x)
+    x = _stem_activation(x, norm)
     return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
 
 
-def cifar_stem(x, width, *, norm):
+def cifar_stem(x, width, *, norm, conv=layers.Conv2D):
     """3x3, BN, ReLU (He 2015, section 4.2)."""
-    x = layers.Conv2D(width, 3, name="stem_conv")(x)
+    x = conv(width, 3, name="stem_conv")(x)
+    return _stem_activation(x, norm)
+
+
+def _stem_activation(x, norm):
+    """BN, ReLU; nothing for `norm=None`: nets whose first block begins with BN and ReLU."""
+    if norm is None:
+        return x
     x = norm(name="stem_bn")(x)
     return keras.layers.ReLU(name="stem_relu")(x)
 
 
-STEMS = {"imagenet": imagenet_stem, "cifar": cifar_stem}
-SMALLEST_SIDE = {"imagenet": 32, "cifar": 8}
-DEFAULT_INPUT_SHAPE = {"imagenet": (224, 224, 3), "cifar": (32, 32, 3)}
+def no_stem(x, width, *, norm, conv=None):
+    """Nothing: the image enters the first stage (FractalNet)."""
+    return x
+
+
+STEMS = {"imagenet": imagenet_stem, "cifar": cifar_stem, None: no_stem}
+SMALLEST_SIDE = {"imagenet": 32, "cifar": 8, None: 1}
+DEFAULT_INPUT_SHAPE = {"imagenet": (224, 224, 3), "cifar": (32, 32, 3), None: (32, 32, 3)}
 
 
 def assemble(
@@ -149,6 +161,24 @@ class Network(keras.Model):
         self.preprocessing = None
 
     @property
+    def layers(self):
+        """All layers in the order of the graph, those of skippable branches included.
+
+        Just before the layer that merges them come a block's shortcut layers. The order hence
+        does not depend on stochastic depth, and neither does a file of weights, which goes by it.
+        """
+        ordered, shortcut = [], []
+        for layer in _flatten(super().layers):
+            if "_shortcut_" in layer.name:
+                shortcut.append(layer)
+                continue
+            if isinstance(layer, layers.Merge):
+                ordered += shortcut
+                shortcut = []
+            ordered.append(layer)
+        return ordered + shortcut
+
+    @property
     def registry_name(self):
         return self._recipe[0]
 
@@ -172,11 +202,12 @@ class Network(keras.Model):
         self._class_names = names
 
     def get_config(self):
+        first_conv = next(layer for layer in self.layers if isinstance(layer, layers.Conv2D))
         return {
             "registry_name": self.registry_name,
             "options": self.options,
             "name": self.name,
-            "dtype": self.get_layer("stem_conv").dtype_policy.name,
+            "dtype": first_conv.dtype_policy.name,
             "frozen": [layer.name for layer in self.layers if not layer.trainable],
             "preprocessing": self.preprocessing and self.preprocessing.get_config(),
             "class_names": self.class_names,
@@ -220,6 +251,13 @@ class Network(keras.Model):
     def export(self, *args, **kwargs):
         self.average_statistics()
         return super().export(*args, **kwargs)
+
+
+def _flatten(graph_layers):
+    for layer in graph_layers:
+        if isinstance(layer, layers.SkippingMerge):
+            yield from layer.branch.layers[1:]  # without its input
+        yield layer
 
 
 @contextlib.contextmanager

@@ -36,11 +36,12 @@ _COMMON_DOC = """
     Options of every family:
         num_classes: Int. Outputs of the classifier. Defaults to {num_classes}.
         input_shape: `(height, width, channels)`; sides may be `None`. Defaults to
-            `(224, 224, 3)` for the imagenet stem, `(32, 32, 3)` for the cifar stem.
+            `(224, 224, 3)` for the imagenet stem, else `(32, 32, 3)`.
         stem: `"imagenet"` (7x7 stride 2, max-pool; sides from 32) or `"cifar"` (3x3 stride 1;
-            sides from 8). Defaults to `"{stem}"`.
-        norm: `"batch"`, or `"sync_batch"` for statistics over all replicas. Defaults to
-            `"batch"`.
+            sides from 8){without}. Defaults to `{stem!r}`.
+        norm: `"batch"`, `"sync_batch"` (statistics over all replicas) or `"group"` (32 groups of
+            channels; where 32 does not divide the channels, the greatest common divisor of both).
+            Defaults to `"batch"`.
         include_top: Boolean. `False` ends in the last feature map. Defaults to `True`.
         pooling: `None`, `"avg"` or `"max"`: the global pool, also without top. With the top,
             `None` means `"avg"`. Defaults to `None`.
@@ -79,7 +80,7 @@ def family(*, num_classes, stem):
 
     Args:
         num_classes: Int. Default of the option.
-        stem: String. Default of the option.
+        stem: String, or `None` for a family that can do without. Default of the option.
     """
 
     def decorate(trunk):
@@ -99,7 +100,9 @@ def family(*, num_classes, stem):
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value)
             for key, value in common.items()
         ]
-        doc = inspect.cleandoc(_COMMON_DOC.format(num_classes=num_classes, stem=stem))
+        without = "" if stem else ", or `None` for none: the image enters the first block"
+        doc = _COMMON_DOC.format(num_classes=num_classes, stem=stem, without=without)
+        doc = inspect.cleandoc(doc)
         builder = _make_builder(
             trunk,
             name=trunk.__name__,
@@ -184,7 +187,8 @@ def _make_builder(trunk, name, signature, doc, fixed=None):
     @functools.wraps(trunk)
     def builder(*args, **options):
         options = _bind(builder.__name__, signature, fixed, args, options)
-        _check_common(options)
+        without = signature.parameters["stem"].default is None
+        _check_common(options, [stem for stem in STEMS if stem or without])
         top = {key: options[key] for key in _TOP}
         own = {key: value for key, value in options.items() if key not in top}
         parts = trunk(**{**own, **fixed, "norm": NORMS[options["norm"]]})
@@ -232,14 +236,14 @@ def _as_python(key, value):
     return value
 
 
-def _check_common(options):
+def _check_common(options, stems):
     """Checks the options of every family, and fills in the default input shape."""
 
     def must(name, is_legal, legal):
         if not is_legal:
             raise ValueError(f"`{name}` must be {legal}. Received: {name}={options[name]!r}")
 
-    for name, legal in (("stem", tuple(STEMS)), ("norm", tuple(NORMS))):
+    for name, legal in (("stem", tuple(stems)), ("norm", tuple(NORMS))):
         must(name, options[name] in legal, f"one of {legal}")
     classes = options["num_classes"]
     must("num_classes", _is_count(classes), "a positive integer")
