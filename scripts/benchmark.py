@@ -1,7 +1,8 @@
-"""Training speed, each case a pair timed in turn in one process.
+"""Training speed: pairs timed in turn in one process, and every family in one table.
 
     python scripts/benchmark.py                          # all pairs, float32 and mixed_bfloat16
     python scripts/benchmark.py --cases=resnet50 --precisions=float32 --json=speed.json
+    python scripts/benchmark.py --suite=families         # images a second of each family, with MACs
 
 A case compares this package ("ours") with a reference. Both sides are warmed up; then they take
 turns, step by step, so that whatever else the machine does falls on both. The speed-up quoted is
@@ -17,7 +18,8 @@ import time
 from absl import flags
 from cli import run
 
-_CASES = flags.DEFINE_list("cases", [], "Cases to run; all by default.")
+_SUITE = flags.DEFINE_enum("suite", "pairs", ["pairs", "families"], "What to measure.")
+_CASES = flags.DEFINE_list("cases", [], "Cases (models, of families) to run; all by default.")
 _PRECISIONS = flags.DEFINE_list(
     "precisions", ["float32", "mixed_bfloat16"], "Keras dtype policies to run each case under."
 )
@@ -97,7 +99,28 @@ PAIRS = {
         lambda: one_convolution(1),
         16,
     ),
+    "resnext50": (
+        "resnext50_32x4d at 224",
+        "resnet50",
+        lambda: ours("resnext50_32x4d"),
+        lambda: ours("resnet50"),
+        16,
+    ),
+    "stochastic_depth": (
+        "resnet110 at 32, survival=0.5",
+        "resnet110",
+        lambda: ours("resnet110", survival=0.5),
+        lambda: ours("resnet110"),
+        64,
+    ),
 }
+# One of each family, by name; those of 224 pixels at a batch of 16, those of 32 at 64.
+FAMILIES = (
+    *("resnet18", "resnet50", "resnet50_v2", "resnext50_32x4d", "wide_resnet50_2", "plain34"),
+    *("dpn68", "dpn92", "dfn_mr50"),
+    *("resnet20", "resnet110", "resnet20_v2", "resnet164_v2", "wide_resnet16_4", "plain20"),
+    *("resnext29_32x4d", "resnext29_8x64d", "dfn_mr1", "fractalnet20"),
+)
 
 
 class Step:
@@ -154,6 +177,34 @@ def measure_pair(case, precision):
     }
 
 
+def measure_family(name, precision):
+    """Times one network alone. Returns a JSON-able row."""
+    import keras
+
+    from keras_resnets.analysis import complexity
+    from keras_resnets.models.network import dtype_policy
+
+    keras.backend.clear_session()
+    with dtype_policy(precision):
+        model = ours(name)
+    batch_size = 16 if model.input_shape[1] == 224 else 64
+    step = Step(lambda: model, batch_size)
+    for _ in range(_WARMUP.value):
+        step()
+    rate = batch_size / statistics.median(step() for _ in range(_STEPS.value))
+    macs = complexity(model).macs
+    return {
+        "model": name,
+        "precision": precision,
+        "input": model.input_shape[1],
+        "batch_size": batch_size,
+        "gmacs": macs / 1e9,
+        "images_per_second": rate,
+        "gmacs_per_second": rate * macs / 1e9,
+        "steps": _STEPS.value,
+    }
+
+
 def machine():
     """What the figures depend on, for the JSON file."""
     import keras
@@ -168,22 +219,48 @@ def machine():
     }
 
 
-def main():
-    unknown = set(_CASES.value) - PAIRS.keys()
-    if unknown:
-        raise ValueError(f"`--cases` must be of {', '.join(PAIRS)}. Received: {sorted(unknown)}")
-    rows = []
+def run_pairs(cases):
+    """Yields the rows of the pairs and prints them."""
     print(f"{'case':16} {'precision':15} {'images/s':>9} {'reference':>10} {'speed-up':>9}")
-    for case in _CASES.value or PAIRS:
+    for case in cases:
         for precision in _PRECISIONS.value:
             row = measure_pair(case, precision)
-            rows.append(row)
             print(
                 f"{case:16} {precision:15} {row['images_per_second']:9.1f} "
                 f"{row['reference_images_per_second']:10.1f} {row['speed_up']:8.2f}x"
                 f"  {row['what']} against {row['reference']}",
                 flush=True,
             )
+            yield row
+
+
+def run_families(names):
+    """Yields the rows of the families and prints them."""
+    print(
+        f"{'model':16} {'precision':15} {'input':>5} {'batch':>5} {'GMACs':>7} {'images/s':>9} "
+        f"{'GMACs/s':>8}"
+    )
+    for name in names:
+        for precision in _PRECISIONS.value:
+            row = measure_family(name, precision)
+            print(
+                f"{name:16} {precision:15} {row['input']:5} {row['batch_size']:5} "
+                f"{row['gmacs']:7.3f} {row['images_per_second']:9.1f} "
+                f"{row['gmacs_per_second']:8.1f}",
+                flush=True,
+            )
+            yield row
+
+
+def main():
+    legal, measure = {
+        "pairs": (PAIRS, run_pairs),
+        "families": (FAMILIES, run_families),
+    }[_SUITE.value]
+    unknown = set(_CASES.value) - set(legal)
+    if unknown:
+        raise ValueError(f"`--cases` must be of {', '.join(legal)}. Received: {sorted(unknown)}")
+    rows = list(measure(_CASES.value or legal))
     if _JSON.value:
         with open(_JSON.value, "w", encoding="utf-8") as file:
             json.dump({"machine": machine(), "rows": rows}, file, indent=2)

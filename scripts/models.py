@@ -1,0 +1,72 @@
+"""Prints every network with its parameters and multiply-accumulates, as a Markdown table.
+
+    python scripts/models.py
+    python scripts/models.py "resnet*" --num_classes=100
+    python scripts/models.py resnet50 --by=stage
+
+Without flags each network has its own number of classes and input size.
+"""
+
+import sys
+
+from absl import flags
+from cli import run
+
+_NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Classes; each net's own by default.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Side to count at, each net's by default.")
+_BY = flags.DEFINE_enum("by", "model", ["model", "stage", "layer"], "What a row is.")
+
+
+def main(patterns):
+    import keras
+
+    from keras_resnets import complexity, create_model, list_models
+
+    names = [name for pattern in patterns or ["*"] for name in list_models(pattern)]
+    if not names:
+        raise ValueError(f"no model matches {' '.join(patterns)}")
+    options = {} if _NUM_CLASSES.value is None else {"num_classes": _NUM_CLASSES.value}
+    if _BY.value == "model":
+        row("model", "input", "output", "trainable", "total", "GMACs", "GFLOPs")
+        row(*["---"] * 3, *["---:"] * 4)
+    for name in names:
+        keras.backend.clear_session()
+        size = _IMAGE_SIZE.value
+        cost = complexity(create_model(name, **options), size and (size, size))
+        if _BY.value == "model":
+            row(f"`{name}`", sides(cost.input_shape), *figures(cost))
+            continue
+        print(f"\n{name}, {sides(cost.input_shape)}\n")
+        row(_BY.value, "output", "trainable", "total", "GMACs", "GFLOPs")
+        row(*["---"] * 2, *["---:"] * 4)
+        parts = cost.stages.items() if _BY.value == "stage" else by_layer(cost)
+        for part, part_cost in (*parts, ("all", cost)):
+            row(part, *figures(part_cost))
+
+
+def by_layer(cost):
+    return [(layer.name, layer) for layer in cost.layers]
+
+
+def figures(cost):
+    gmacs = cost.macs / 1e9
+    return (
+        sides(cost.output_shape),
+        f"{cost.trainable:,}",
+        f"{cost.total:,}",
+        f"{gmacs:.3f}",
+        f"{2 * gmacs:.3f}",
+    )
+
+
+def sides(shape):
+    return "x".join(map(str, shape))
+
+
+def row(*cells):
+    print("|", " | ".join(cells), "|")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    run(main, positional=True)
