@@ -165,6 +165,21 @@ def test_complexity_counts_what_tensorflow_runs(name):
     assert cost.flops == 2 * cost.macs
 
 
+@pytest.mark.parametrize("name", ["dpn", "resnet_cifar ResNeXt"])
+def test_grouped_nets_train_without_xla(name):
+    model = build(name)
+
+    @tf.function
+    def step(x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(x, training=True))
+        return tape.gradient(loss, [v.value for v in model.trainable_variables])
+
+    graph = step.get_concrete_function(tf.TensorSpec((2, 32, 32, 3))).graph.as_graph_def()
+    assert "Conv2DBackpropFilter" in str(graph)
+    assert "_XlaMustCompile" not in str(graph)
+
+
 def test_complexity_at_another_size():
     fixed, free = (build("resnet", input_shape=shape) for shape in ((64, 64, 3), (None, None, 3)))
     assert complexity(free, (64, 64)).macs == complexity(fixed).macs

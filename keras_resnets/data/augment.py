@@ -273,7 +273,7 @@ def _parse(description):
 
 
 def draw(operations, seed, epoch, count):
-    """The random numbers of an epoch: float32 `(count, numbers of all operations + 1)`.
+    """The random numbers of an epoch: float32 `(count, numbers of all operations)`.
 
     Row `i` belongs to example `i`: a pure function of (seed, epoch, index). (One call for an epoch
     costs nothing; one for each image costs as much as augmenting it.)
@@ -285,8 +285,9 @@ def draw(operations, seed, epoch, count):
         seen[name] = seen.get(name, 0) + 1
         key = randomness.stateless_seed(seed, f"{name}{seen[name]}", epoch)
         columns.append(tf.random.stateless_uniform((count, operation.numbers), key))
-    # One column more than is used: `Dataset.unbatch` crashes on tensors without elements.
-    return tf.concat([*columns, tf.zeros((count, 1))], axis=1)
+    numbers = tf.concat([tf.zeros((count, 0)), *columns], axis=1)
+    # `Dataset.unbatch` crashes on tensors without elements: one that nobody reads.
+    return numbers if numbers.shape[1] else tf.zeros((count, 1))
 
 
 def apply(operations, images, numbers, context):
