@@ -40,6 +40,7 @@ WORST = 5
 
 def main():
     from keras_resnets import Preprocessing, data
+    from keras_resnets.models.files import load_model
     from keras_resnets.training import evaluation
     from keras_resnets.training.distribution import make_strategy
 
@@ -49,7 +50,7 @@ def main():
     folder = os.path.join(run_dir, "evaluation") if run_dir else f"{path}_evaluation"
     image_set = which_images(run_dir)
     with make_strategy(**given("strategy", "logical_devices")).scope():
-        model = evaluation.load_model(path)
+        model = load_model(path)
     if getattr(model, "preprocessing", None):
         test = data.load_splits(**image_set, splits=("test",)).test
     else:

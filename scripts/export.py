@@ -18,8 +18,8 @@ flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
 
 
 def main():
+    from keras_resnets.models.files import load_model
     from keras_resnets.serving import export
-    from keras_resnets.training.evaluation import load_model
 
     path = _MODEL.value or os.path.join(_RUN_DIR.value, f"{_CHECKPOINT.value}.keras")
     model = load_model(path)

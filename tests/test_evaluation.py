@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import keras_resnets
 from keras_resnets import Preprocessing, data
+from keras_resnets.models.files import load_model
 from keras_resnets.training import Recipe, evaluation
 from keras_resnets.training.evaluation import Evaluation, evaluate
 
@@ -194,10 +195,10 @@ def test_the_sheet_shows_the_images_that_are_wrong(digits, monkeypatch, tmp_path
 
 def test_a_file_that_is_no_model(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model .*a\.keras"):
-        evaluation.load_model(tmp_path / "a.keras")
+        load_model(tmp_path / "a.keras")
     (tmp_path / "b.keras").write_bytes(b"PK not a zip")
     with pytest.raises(ValueError, match=r"Cannot load .*b\.keras") as caught:
-        evaluation.load_model(tmp_path / "b.keras")
+        load_model(tmp_path / "b.keras")
     assert "\n" not in str(caught.value)
 
 

@@ -47,7 +47,7 @@ MIRRORED_RUN = """
 import json
 from keras_resnets import data
 from keras_resnets.training import Recipe, evaluate, train
-from keras_resnets.training.evaluation import load_model
+from keras_resnets.models.files import load_model
 from keras_resnets.training.run_directory import read_checkpoint
 
 settings = dict(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_resnets import data
+from keras_resnets.models.files import load_model
 from keras_resnets.training import Recipe, evaluate, train
-from keras_resnets.training.evaluation import load_model
 from keras_resnets.training.trainer import make_preprocessing
 
 SETTINGS = {

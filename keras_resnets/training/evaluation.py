@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import zipfile
 
 import keras
 import numpy as np
@@ -93,22 +92,6 @@ class Evaluation:
         wrong = np.flatnonzero(self.predicted != self.labels)
         confidence = self.probabilities.max(axis=1)[wrong]
         return wrong[np.argsort(-confidence, kind="stable")][:limit]
-
-
-def load_model(path):
-    """Loads a `.keras` file.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it cannot be loaded.
-    """
-    path = os.fspath(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"There is no model {path}")
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"Cannot load {path}: {error}".splitlines()[0]) from error
 
 
 def evaluate(model, source, batch_size=128, verbose=0):
