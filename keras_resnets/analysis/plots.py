@@ -1,15 +1,13 @@
 """Training curves, confusion matrices and sheets of mistakes as PNG files.
 
 Figures are drawn on a canvas of their own, without pyplot: a notebook's backend is left alone.
+matplotlib is imported by the functions that draw, so that the package works without it.
 """
 
 import csv
 import math
 
 import numpy as np
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 DPI = 120
 TRAIN, VALIDATION, RATE = "#1f77b4", "#d62728", "#555555"
@@ -28,6 +26,9 @@ def plot_curves(log_csv, png):
     Raises:
         ValueError: If the log has no epoch.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     log = _read_log(log_csv)
     epochs = log["epoch"] + (log["epoch"][0] == 0)  # Keras' log counts from 0
     loss = "cross_entropy" if "cross_entropy" in log else "loss"
@@ -64,6 +65,10 @@ def plot_confusion(matrix, class_names, png):
         class_names: Sequence of strings.
         png: Path of the file to write.
     """
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
     matrix = np.asarray(matrix)
     classes = len(matrix)
     side = min(max(0.55 * classes, 3.0), 11.0)  # inches
@@ -108,6 +113,8 @@ def plot_mistakes(images, true, predicted, probability, class_names, png):
         class_names: Sequence of strings.
         png: Path of the file to write.
     """
+    from matplotlib.figure import Figure
+
     count = min(len(images), 25)
     if not count:
         figure = Figure(figsize=(4.0, 1.2))

@@ -1,0 +1,46 @@
+"""What `import keras_resnets` brings with it."""
+
+import ast
+
+import pytest
+
+HEAVY = ("matplotlib", "sklearn", "tensorflow_datasets", "keras_cv")
+
+BLOCK = f"""
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {HEAVY}:
+            raise ImportError(name + " is blocked")
+
+sys.meta_path.insert(0, Blocked())
+"""
+UNBLOCK = "sys.meta_path.pop(0)\n"
+COMPARE = f"""
+before = set(sys.modules)
+import keras_resnets
+added = [name for name in set(sys.modules) - before if name.partition(".")[0] in {HEAVY}]
+print(sorted(added))
+"""
+USE = """
+import keras_resnets
+from keras_resnets.analysis import plots
+from keras_resnets.models import files
+from keras_resnets.serving import export, prediction
+from keras_resnets.training import evaluation
+import numpy as np
+
+model = keras_resnets.ResNet20(input_shape=(8, 8, 3))
+print(model(np.zeros((1, 8, 8, 3), "float32")).shape)
+"""
+
+
+# Keras itself loads some of them where they are installed, which would hide that we do.
+@pytest.mark.parametrize("keras", ["import sys, keras\n", BLOCK + "import keras\n" + UNBLOCK])
+def test_importing_adds_nothing_heavy_to_what_keras_loads(run_python, keras):
+    assert ast.literal_eval(run_python(keras + COMPARE).stdout) == []
+
+
+def test_the_package_works_without_what_it_can_do_without(run_python):
+    assert run_python(BLOCK + USE).stdout == "(1, 10)\n"
