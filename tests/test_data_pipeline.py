@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_resnets import Preprocessing
 from keras_resnets.data import evaluation_dataset, load_splits, parse_augment, training_dataset
 from keras_resnets.data.sources import Images, Source
-from keras_resnets.models.preprocessing import Preprocessing
 
 AS_PIXELS = Preprocessing(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # leaves 0..255 as it is
 ARTICLE = ["flip:p=0.5", "rotate", "translate", "erase:p=0.5", "pad_crop", "random_resized_crop"]

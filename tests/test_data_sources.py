@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_resnets import data
+from keras_resnets import Preprocessing, data
 from keras_resnets.data import load_splits, moments, streaming, tfds_archive
-from keras_resnets.models.preprocessing import Preprocessing
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 6, 5, 3)).astype(np.uint8)
 IMAGE, LABEL = tfds.features.Image(shape=(6, 5, 3)), tfds.features.ClassLabel(names=["cat", "dog"])

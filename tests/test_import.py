@@ -44,3 +44,14 @@ def test_importing_adds_nothing_heavy_to_what_keras_loads(run_python, keras):
 
 def test_the_package_works_without_what_it_can_do_without(run_python):
     assert run_python(BLOCK + USE).stdout == "(1, 10)\n"
+
+
+def test_each_name_has_one_home():
+    import keras_resnets
+    from keras_resnets import images, models
+    from keras_resnets.models.files import load_model
+
+    assert keras_resnets.Preprocessing is models.Preprocessing is images.Preprocessing
+    assert load_model.__module__ == "keras_resnets.models.files"
+    with pytest.raises(ImportError):
+        from keras_resnets.models import preprocessing  # noqa: F401

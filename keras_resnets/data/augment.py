@@ -13,6 +13,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from keras_resnets.data import randomness
+from keras_resnets.images import resize
 
 TRIES = 10  # random areas tried by torchvision before it falls back
 
@@ -296,14 +297,6 @@ def apply(operations, images, numbers, context):
         images = operation(images, numbers[:, : operation.numbers], context)
         numbers = numbers[:, operation.numbers :]
     return images
-
-
-def resize(images, size):
-    """Resizes to `(height, width)`, bilinear, antialiased when shrinking; float32."""
-    sides = images.shape[1:3] if len(images.shape) == 4 else images.shape[:2]
-    enlarges = None not in sides and all(new >= old for new, old in zip(size, sides, strict=True))
-    # The antialiasing kernel gives the same when enlarging, only more slowly.
-    return tf.image.resize(images, size, "bilinear", antialias=not enlarges)
 
 
 def _pad_and_cut(images, height, width, offsets, mode):

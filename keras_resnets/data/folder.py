@@ -5,7 +5,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images, decode_image, is_image
+from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
+from keras_resnets.images import decode_image, is_image
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -20,7 +21,7 @@ def open_folder(path, skip_corrupt=False):
     """Opens `path/<class>/**/image`, or the same below `train/`, `val/` (`validation/`), `test/`.
 
     Images are JPEG, PNG, GIF and BMP files by content, whatever their suffix; they become RGB
-    (see `sources.decode_image`; an EXIF rotation is not applied). Hidden files and folders are
+    (see `images.decode_image`; an EXIF rotation is not applied). Hidden files and folders are
     left alone, and so are other files unless their suffix says that they are images. Every image
     is decoded once here, which finds corrupt ones before the training starts; an epoch decodes
     them all anyway. Images of one shape that take up to 1 GiB stay decoded in memory; others are

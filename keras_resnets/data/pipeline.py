@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data import augment as augmentation
+from keras_resnets.images import resize
 
 _FOREVER = np.iinfo(np.int64).max
 
@@ -160,10 +161,10 @@ class _Fit(augmentation.Operation):
         if images.shape[1:3] == size:
             return images
         if self.exact:
-            return augmentation.resize(images, size)
+            return resize(images, size)
         sides = tf.cast(tf.shape(images)[1:3], tf.float32)
         covering = tf.math.ceil(sides * tf.reduce_max(tf.constant(size, tf.float32) / sides))
-        images = augmentation.resize(images, tf.cast(covering, tf.int32))
+        images = resize(images, tf.cast(covering, tf.int32))
         return tf.image.resize_with_crop_or_pad(images, *size)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from keras_resnets.data import randomness
-from keras_resnets.data.sources import decode_image
+from keras_resnets.images import decode_image
 
 SHUFFLE_BUFFER = 16_384  # encoded images
 

@@ -1,10 +1,10 @@
-"""What happens to an image between its pixels and the network."""
+"""The preprocessing of evaluation, which a model carries and an export contains."""
 
 import dataclasses
 
 import tensorflow as tf
 
-INTERPOLATIONS = ("bilinear", "bicubic")
+from keras_resnets.images import resizing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Preprocessing:
                 "`mean` and `std` must have one number a channel, `std` above 0. "
                 f"Received: mean={self.mean}, std={self.std}"
             )
-        if self.interpolation not in INTERPOLATIONS:
+        if self.interpolation not in resizing.INTERPOLATIONS:
             raise ValueError(
-                f"`interpolation` must be one of {INTERPOLATIONS}. "
+                f"`interpolation` must be one of {resizing.INTERPOLATIONS}. "
                 f"Received: interpolation={self.interpolation!r}"
             )
         for field in ("resize", "crop"):
@@ -89,12 +89,7 @@ class Preprocessing:
         if isinstance(size, int):
             sides = tf.shape(image)[-3:-1]
             size = sides * size // tf.reduce_min(sides)  # the longer side truncated, as torchvision
-        sides = image.shape[-3:-1]
-        # The antialiasing kernel gives the same where an image grows, ten times more slowly.
-        grows = None not in sides and isinstance(size, tuple) and sides[0] <= size[0] and (
-            sides[1] <= size[1]
-        )
-        return tf.image.resize(image, size, self.interpolation, antialias=not grows)
+        return resizing.resize(image, size, self.interpolation)
 
     def _crop(self, image):
         if self.crop is None:

@@ -1,5 +1,6 @@
 """Networks: stem -> stages -> head, one file a family."""
 
+from keras_resnets.images import Preprocessing
 from keras_resnets.models import (  # noqa: F401  (a family's file registers its names)
     dpn,
     fractalnet,
@@ -14,7 +15,6 @@ from keras_resnets.models import (  # noqa: F401  (a family's file registers its
 from keras_resnets.models.features import FeatureMaps, feature_extractor
 from keras_resnets.models.fractalnet import extract_column
 from keras_resnets.models.network import Network, Stage
-from keras_resnets.models.preprocessing import Preprocessing
 from keras_resnets.models.registry import create_model, list_models, options_of, public_builders
 from keras_resnets.models.stochastic_depth import expected_depth
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import keras
 
 from keras_resnets import layers
-from keras_resnets.models.preprocessing import Preprocessing
+from keras_resnets.images import Preprocessing
 
 
 class Stage(NamedTuple):

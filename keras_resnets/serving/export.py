@@ -9,7 +9,7 @@ import uuid
 import keras
 import tensorflow as tf
 
-from keras_resnets.data.sources import decode_image
+from keras_resnets.images import decode_image
 from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
 from keras_resnets.models.network import Network, dtype_policy
 from keras_resnets.models.registry import create_model

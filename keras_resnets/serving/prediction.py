@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from keras_resnets.data.sources import is_image
+from keras_resnets.images import is_image
 
 
 class CorruptImageError(ValueError):
