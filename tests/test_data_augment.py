@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnets.data import augment, parse_augment
+from keras_resnets.data import augment, operations, parse_augment
 
-CONTEXT = augment.Context(image_size=(6, 8), mean=(10.0, 20.0, 30.0))
+CONTEXT = operations.Context(image_size=(6, 8), mean=(10.0, 20.0, 30.0))
 
 
 def images(count=64, shape=(6, 8, 3)):
@@ -67,7 +67,7 @@ def test_translate_shifts_by_whole_pixels_and_leaves_black():
 
 def test_rotate_turns_about_the_centre():
     batch = images(4, (5, 5, 1))
-    operation = augment.Rotate(degrees=180.0)
+    operation = operations.Rotate(degrees=180.0)
     numbers = tf.constant([[0.0, 0.75], [0.0, 0.25], [0.0, 1.0], [0.0, 0.5]])  # +90, -90, 180, 0
     turned = operation(tf.constant(batch), numbers, CONTEXT).numpy()
     for image, result, quarters in zip(batch, turned, (1, -1, 2, 0), strict=True):
@@ -102,7 +102,7 @@ def test_erase_fills_one_rectangle_of_legal_size_with_the_mean():
 
 
 def test_random_resized_crop_draws_legal_areas():
-    operation = augment.RandomResizedCrop()
+    operation = operations.RandomResizedCrop()
     numbers = augment.draw((operation,), 0, 0, 2000)
     top, left, tall, wide = operation.boxes(numbers, [60, 80]).numpy().T
     assert top.min() >= 0 and left.min() >= 0
@@ -116,14 +116,14 @@ def test_random_resized_crop_draws_legal_areas():
     ("size", "box"), [((10, 100), (0, 43, 10, 13)), ((100, 10), (43, 0, 13, 10))]
 )
 def test_random_resized_crop_falls_back_to_the_centre(size, box):
-    numbers = tf.ones((1, augment.RandomResizedCrop.numbers)) * 0.999  # too large ten times
+    numbers = tf.ones((1, operations.RandomResizedCrop.numbers)) * 0.999  # too large ten times
     numbers = tf.concat([[[0.0]], numbers[:, 1:]], 1)
-    assert tuple(augment.RandomResizedCrop().boxes(numbers, size).numpy()[0]) == box
+    assert tuple(operations.RandomResizedCrop().boxes(numbers, size).numpy()[0]) == box
 
 
 def test_random_resized_crop_resizes_the_area():
     batch = images(3)
-    operation = augment.RandomResizedCrop()
+    operation = operations.RandomResizedCrop()
     numbers = augment.draw((operation,), 1, 0, 3)
     result = operation(tf.constant(batch), numbers, CONTEXT)
     for image, (top, left, tall, wide), got in zip(
@@ -148,8 +148,8 @@ def test_numbers_depend_on_seed_and_epoch_and_not_on_other_operations():
 
 def test_parse_reads_arguments_in_order():
     assert parse_augment(["pad_crop:padding=3:mode=reflect", "flip:p=0.1"]) == (
-        augment.PadCrop(padding=3, mode="reflect"),
-        augment.Flip(p=0.1),
+        operations.PadCrop(padding=3, mode="reflect"),
+        operations.Flip(p=0.1),
     )
     assert parse_augment([]) == ()
 

@@ -7,230 +7,22 @@ that adding one leaves the others' choices as they were.
 """
 
 import dataclasses
-import math
-from typing import ClassVar
 
 import tensorflow as tf
 
-from keras_resnets.data import randomness
-from keras_resnets.images import resize
-
-TRIES = 10  # random areas tried by torchvision before it falls back
-
-
-@dataclasses.dataclass(frozen=True)
-class Context:
-    """What operations know about the set.
-
-    Args:
-        image_size: `(height, width)` of the network's input.
-        mean: Per-channel mean of the set, in 0..255.
-    """
-
-    image_size: tuple[int, int]
-    mean: tuple[float, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """One augmentation, applied to an image with probability `p`.
-
-    Calling it with images `(batch, height, width, channels)` in 0..255 (uint8 or float32), numbers
-    `(batch, numbers)` and a `Context` returns the augmented images.
-    """
-
-    p: float = 1.0
-    numbers: ClassVar[int] = 1
-    makes_size: ClassVar[bool] = False  # whether the result has the network's input size
-
-    def __post_init__(self):
-        self._require("p", 0 <= self.p <= 1, "in 0..1")
-
-    def _require(self, field, legal, wanted):
-        if not legal:
-            name = next(name for name, kind in OPERATIONS.items() if kind is type(self))
-            value = getattr(self, field)
-            raise ValueError(f"`{field}` of {name} must be {wanted}. Received: {field}={value}")
-
-    def _chosen(self, numbers):
-        return numbers[:, 0] < self.p
-
-
-@dataclasses.dataclass(frozen=True)
-class PadCrop(Operation):
-    """Pads all four sides by `padding` pixels and cuts the old size at a random place.
-
-    He et al. 2015, section 4.2 (4 black pixels); Wide ResNet's code pads by reflection.
-    """
-
-    padding: int = 4
-    mode: str = "constant"
-    numbers: ClassVar[int] = 3
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require("padding", self.padding >= 1, "1 pixel or more")
-        self._require("mode", self.mode in ("constant", "reflect"), "constant or reflect")
-
-    def __call__(self, images, numbers, context):
-        offsets = tf.cast(numbers[:, 1:] * (2 * self.padding + 1), tf.int32)
-        offsets = tf.where(self._chosen(numbers)[:, None], offsets, self.padding)
-        return _pad_and_cut(images, self.padding, self.padding, offsets, self.mode)
-
-
-@dataclasses.dataclass(frozen=True)
-class Flip(Operation):
-    """Mirrors left and right."""
-
-    p: float = 0.5
-
-    def __call__(self, images, numbers, context):
-        chosen = self._chosen(numbers)[:, None, None, None]
-        return tf.where(chosen, tf.reverse(images, [2]), images)
-
-
-@dataclasses.dataclass(frozen=True)
-class Rotate(Operation):
-    """Turns about the centre by an angle within +-`degrees` (bilinear, black corners)."""
-
-    degrees: float = 10.0
-    numbers: ClassVar[int] = 2
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require("degrees", 0 <= self.degrees <= 180, "in 0..180")
-
-    def __call__(self, images, numbers, context):
-        angle = (2 * numbers[:, 1] - 1) * math.radians(self.degrees)
-        angle = tf.where(self._chosen(numbers), angle, 0.0)
-        cos, sin, zero = tf.cos(angle), tf.sin(angle), tf.zeros_like(angle)
-        size = tf.shape(images)[1:3]
-        y, x = tf.unstack(tf.cast(size - 1, tf.float32) / 2.0)
-        # Rows of the matrix from an output pixel to the input pixel it shows, about the centre.
-        rows = [cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y, zero, zero]
-        rotated = tf.raw_ops.ImageProjectiveTransformV3(
-            images=tf.cast(images, tf.float32),
-            transforms=tf.stack(rows, axis=1),
-            output_shape=size,
-            fill_value=0.0,
-            interpolation="BILINEAR",
-            fill_mode="CONSTANT",
-        )
-        return tf.ensure_shape(rotated, images.shape)
-
-
-@dataclasses.dataclass(frozen=True)
-class Translate(Operation):
-    """Shifts by whole pixels, up to `fraction` of each side, black where nothing is left."""
-
-    fraction: float = 0.1
-    numbers: ClassVar[int] = 3
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require("fraction", 0 <= self.fraction <= 1, "in 0..1")
-
-    def __call__(self, images, numbers, context):
-        limits = tf.cast(tf.shape(images)[1:3], tf.float32) * self.fraction
-        shift = tf.cast(tf.round((2 * numbers[:, 1:] - 1) * limits), tf.int32)
-        shift = tf.where(self._chosen(numbers)[:, None], shift, 0)
-        height, width = tf.unstack(tf.cast(tf.math.ceil(limits), tf.int32))
-        return _pad_and_cut(images, height, width, [height, width] + shift, "constant")
-
-
-@dataclasses.dataclass(frozen=True)
-class Erase(Operation):
-    """Random erasing (Zhong et al. 2017) as torchvision has it, with the set's mean colour.
-
-    A rectangle of 2 % to 33 % of the area and an aspect ratio of 0.3 to 3.3; the mean colour is 0
-    after standardization, where torchvision erases.
-    """
-
-    p: float = 0.5
-    numbers: ClassVar[int] = 3 + 2 * TRIES
-
-    def __call__(self, images, numbers, context):
-        height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
-        area, ratio = _areas(numbers[:, 3:], (0.02, 0.33), (0.3, 3.3))
-        tall = tf.round(tf.sqrt(area * height * width * ratio))
-        wide = tf.round(tf.sqrt(area * height * width / ratio))
-        fits = (tall < height) & (wide < width)
-        found, (tall, wide) = _first(fits, tall, wide)
-        found &= self._chosen(numbers)
-        top = tf.floor(numbers[:, 1] * (height - tall + 1))
-        left = tf.floor(numbers[:, 2] * (width - wide + 1))
-        mask = _between(height, top, tall)[:, :, None] & _between(width, left, wide)[:, None, :]
-        mask &= found[:, None, None]
-        return tf.where(mask[..., None], context.mean, tf.cast(images, tf.float32))
-
-
-@dataclasses.dataclass(frozen=True)
-class Resize(Operation):
-    """Resizes to the network's input size (bilinear, antialiased when shrinking); `p` is 1."""
-
-    numbers: ClassVar[int] = 0
-    makes_size: ClassVar[bool] = True
-
-    def __post_init__(self):
-        self._require("p", self.p == 1, "1")
-
-    def __call__(self, images, numbers, context):
-        return resize(images, context.image_size)
-
-
-@dataclasses.dataclass(frozen=True)
-class RandomResizedCrop(Operation):
-    """Cuts a random area and resizes it to the network's input size (Szegedy et al. 2014).
-
-    torchvision's rule: an area of 8 % to 100 % and an aspect ratio of 3/4 to 4/3, tried ten
-    times, then the largest central area with a legal ratio. Without `p`, the whole image.
-    """
-
-    min_area: float = 0.08
-    numbers: ClassVar[int] = 3 + 2 * TRIES
-    makes_size: ClassVar[bool] = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        self._require("min_area", 0 < self.min_area <= 1, "above 0, up to 1")
-
-    def __call__(self, images, numbers, context):
-        boxes = self.boxes(numbers, tf.shape(images)[1:3])
-
-        def cut(inputs):
-            image, (top, left, tall, wide) = inputs[0], tf.unstack(inputs[1])
-            return resize(image[top : top + tall, left : left + wide], context.image_size)
-
-        shape = (*context.image_size, images.shape[-1])
-        return tf.map_fn(cut, (images, boxes), fn_output_signature=tf.TensorSpec(shape))
-
-    def boxes(self, numbers, size):
-        """The areas `(batch, 4)`, int32 (top, left, height, width), cut out of images of `size`."""
-        height, width = tf.unstack(tf.cast(size, tf.float32))
-        area, ratio = _areas(numbers[:, 3:], (self.min_area, 1.0), (3 / 4, 4 / 3))
-        tall = tf.round(tf.sqrt(area * height * width / ratio))
-        wide = tf.round(tf.sqrt(area * height * width * ratio))
-        fits = (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)
-        found, (tall, wide) = _first(fits, tall, wide)
-        top = tf.floor(numbers[:, 1] * (height - tall + 1))
-        left = tf.floor(numbers[:, 2] * (width - wide + 1))
-        whole = tf.stack([0.0, 0.0, height, width])
-        central_tall = tf.minimum(height, tf.maximum(1.0, tf.round(width * 4 / 3)))
-        central_wide = tf.minimum(width, tf.maximum(1.0, tf.round(height * 4 / 3)))
-        central = [(height - central_tall) // 2, (width - central_wide) // 2]
-        central = tf.stack([*central, central_tall, central_wide])
-        boxes = tf.where(found[:, None], tf.stack([top, left, tall, wide], axis=1), central)
-        return tf.cast(tf.where(self._chosen(numbers)[:, None], boxes, whole), tf.int32)
-
+from keras_resnets.data import operations, randomness
 
 OPERATIONS = {
-    "pad_crop": PadCrop,
-    "flip": Flip,
-    "rotate": Rotate,
-    "translate": Translate,
-    "erase": Erase,
-    "resize": Resize,
-    "random_resized_crop": RandomResizedCrop,
+    kind.word(): kind
+    for kind in (
+        operations.PadCrop,
+        operations.Flip,
+        operations.Rotate,
+        operations.Translate,
+        operations.Erase,
+        operations.Resize,
+        operations.RandomResizedCrop,
+    )
 }
 
 
@@ -273,15 +65,15 @@ def _parse(description):
     return OPERATIONS[name](**arguments)
 
 
-def draw(operations, seed, epoch, count):
-    """The random numbers of an epoch: float32 `(count, numbers of all operations)`.
+def draw(chosen, seed, epoch, count):
+    """The random numbers of an epoch: float32 `(count, numbers of all chosen operations)`.
 
     Row `i` belongs to example `i`: a pure function of (seed, epoch, index). (One call for an epoch
     costs nothing; one for each image costs as much as augmenting it.)
     """
     columns = []
     seen = {}
-    for operation in operations:
+    for operation in chosen:
         name = type(operation).__name__
         seen[name] = seen.get(name, 0) + 1
         key = randomness.stateless_seed(seed, f"{name}{seen[name]}", epoch)
@@ -291,37 +83,9 @@ def draw(operations, seed, epoch, count):
     return numbers if numbers.shape[1] else tf.zeros((count, 1))
 
 
-def apply(operations, images, numbers, context):
-    """Applies operations in turn; `numbers` has one row an image, as `draw` made it."""
-    for operation in operations:
+def apply(chosen, images, numbers, context):
+    """Applies the chosen operations in turn; `numbers` has one row an image, as `draw` made it."""
+    for operation in chosen:
         images = operation(images, numbers[:, : operation.numbers], context)
         numbers = numbers[:, operation.numbers :]
     return images
-
-
-def _pad_and_cut(images, height, width, offsets, mode):
-    padded = tf.pad(images, [[0, 0], [height, height], [width, width], [0, 0]], mode)
-    rows = offsets[:, :1] + tf.range(tf.shape(images)[1])
-    columns = offsets[:, 1:] + tf.range(tf.shape(images)[2])
-    cut = tf.gather(padded, rows, axis=1, batch_dims=1)
-    return tf.ensure_shape(tf.gather(cut, columns, axis=2, batch_dims=1), images.shape)
-
-
-def _areas(numbers, area, ratio):
-    """Uniform shares of the area and log-uniform aspect ratios, `(batch, TRIES)` each."""
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    return (
-        area[0] + numbers[:, :TRIES] * (area[1] - area[0]),
-        tf.exp(low + numbers[:, TRIES:] * (high - low)),
-    )
-
-
-def _first(fits, *values):
-    """Of each row, whether a column fits, and the values in the first one that does."""
-    column = tf.argmax(fits, axis=1)
-    return tf.reduce_any(fits, axis=1), [tf.gather(v, column, batch_dims=1) for v in values]
-
-
-def _between(length, start, extent):
-    places = tf.range(length)[None]
-    return (places >= start[:, None]) & (places < (start + extent)[:, None])

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data import augment as augmentation
+from keras_resnets.data.operations import Context, Operation
 from keras_resnets.images import resize
 
 _FOREVER = np.iinfo(np.int64).max
@@ -61,7 +62,7 @@ def training_dataset(
     image_size = image_size or (source.image_shape and source.image_shape[:2])
     if not image_size:
         raise ValueError(f"`image_size` is needed, as the images of {source.name} differ in size")
-    context = augmentation.Context(
+    context = Context(
         tuple(image_size), tuple(255.0 * mean for mean in preprocessing.mean)
     )
     operations = tuple(augment)
@@ -149,7 +150,7 @@ def evaluation_dataset(source, preprocessing, batch_size, replicas=1):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Fit(augmentation.Operation):
+class _Fit(Operation):
     """Brings images to the input size: exactly, or covering it and cutting out the centre."""
 
     exact: bool = True
