@@ -1,6 +1,7 @@
 """Merge-and-run nets and their kin: an independent forward pass of every kind, and invariants."""
 
 import itertools
+import typing
 
 import keras
 import numpy as np
@@ -9,8 +10,9 @@ import tensorflow as tf
 
 import keras_resnets.models.fusenet_imagenet  # noqa: F401  (registers the families)
 from keras_resnets import create_model
-from keras_resnets.models.fusenet import KINDS, split_depth
+from keras_resnets.models.fusenet import Kind, split_depth
 
+KINDS = typing.get_args(Kind)
 SMALL_DEPTH = {kind: {"half": 14, "side": 14, "cross": 14}.get(kind, 8) for kind in KINDS}
 
 
@@ -312,7 +314,7 @@ def test_initialisation_and_batch_norm_are_the_authors():
         ("fusenet", {"kind": "resnet", "depth": 7}, "from 8 up with kind='resnet'"),
         ("fusenet", {"kind": "fuse6", "depth": 7}, "from 8 up with kind='fuse6'"),
         ("fusenet", {"kind": "ensemble", "depth": 4}, "from 5 up with kind='ensemble'"),
-        ("fusenet", {"depth": "62"}, "`depth`, that of the plain net, must be an integer"),
+        ("fusenet", {"depth": "62"}, "`depth` must be an integer from 14 up"),
         ("fusenet", {"widen": 0}, "`widen` must be a positive integer"),
         ("fusenet", {"width": -16}, "`width` must be a positive integer"),
         ("fusenet_imagenet", {"kind": "half"}, "`kind` must be one of ('cross', 'resnet')"),

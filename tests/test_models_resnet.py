@@ -36,7 +36,7 @@ def bottleneck_net(model, x, depths, stride_at):
     ],
 )
 def test_bottlenecks_are_those_of_torchvision(options):
-    model = randomize(keras_resnets.resnet(50, width=8, input_shape=(45, 34, 2), **options))
+    model = randomize(keras_resnets.resnet(depth=50, width=8, input_shape=(45, 34, 2), **options))
     x = images(2, 45, 34, 2)
     stride_at = 1 if options.get("stride_in") == "1x1" else 2
     expected = bottleneck_net(model, x, (3, 4, 6, 3), stride_at)
@@ -55,7 +55,7 @@ def dilated(model):
 
 def test_dilation_is_torchvisions():
     def stages(depth=50, **options):
-        model = keras_resnets.resnet(depth, width=4, input_shape=(64, 64, 3), **options)
+        model = keras_resnets.resnet(depth=depth, width=4, input_shape=(64, 64, 3), **options)
         table = dilated(model)
         return model, [(table[s][0], set(table[s][1:])) for s in (2, 3, 4)]
 
@@ -139,9 +139,9 @@ def test_group_norm_takes_any_number_of_channels(channels, groups):
 
 def test_group_norm_replaces_every_batch_norm(tmp_path):
     model = keras_resnets.resnet_cifar(
-        8, norm="group", shortcut="B", zero_init_residual=True, input_shape=(None, None, 1)
+        depth=8, norm="group", shortcut="B", zero_init_residual=True, input_shape=(None, None, 1)
     )
-    batch = keras_resnets.resnet_cifar(8, shortcut="B", input_shape=(None, None, 1))
+    batch = keras_resnets.resnet_cifar(depth=8, shortcut="B", input_shape=(None, None, 1))
     norms = [layer.name for layer in model.layers if isinstance(layer, GroupNormalization)]
     assert norms == [
         layer.name for layer in batch.layers if isinstance(layer, keras.layers.BatchNormalization)
@@ -179,7 +179,7 @@ def test_plain_nets_are_the_same_nets_without_shortcuts():
 def test_zero_init_makes_every_block_its_shortcut(block):
     depth = {"basic": 14, "bottleneck": 20}[block]
     model = keras_resnets.resnet_cifar(
-        depth, block=block, zero_init_residual=True, input_shape=(8, 8, 3)
+        depth=depth, block=block, zero_init_residual=True, input_shape=(8, 8, 3)
     )
     ends = [model.get_layer(f"stage2_block{number}_merge").output for number in (1, 2)]
     first, second = keras.Model(model.input, ends)(images(2, 8, 8, 3))
@@ -205,7 +205,7 @@ def test_gradients_are_finite_and_reach_the_stem(options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"output_stride": 4}, "`output_stride` must be one of (32, 16, 8) with stem='imagenet'"),
+        ({"output_stride": 4}, "`output_stride` must be one of (None, 8, 16, 32)"),
         ({"output_stride": 16, "stem": "cifar"}, "`output_stride` must be one of (8,) with stem"),
         (
             {"output_stride": 16, "replace_stride_with_dilation": (False, True, True)},

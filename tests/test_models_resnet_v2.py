@@ -47,19 +47,19 @@ CIFAR = {"strides": (1, 2, 2), "opening": "cifar"}
 NETS = {
     "basic A": (
         lambda: keras_resnets.resnet_cifar(
-            14, activation="full_preact", width=4, input_shape=(9, 12, 2)
+            depth=14, activation="full_preact", width=4, input_shape=(9, 12, 2)
         ),
         {"depths": (2, 2, 2), "kernels": 2, "stride_at": 1, **CIFAR},
     ),
     "basic B": (
         lambda: keras_resnets.resnet_cifar(
-            14, activation="full_preact", shortcut="B", width=4, input_shape=(9, 12, 2)
+            depth=14, activation="full_preact", shortcut="B", width=4, input_shape=(9, 12, 2)
         ),
         {"depths": (2, 2, 2), "kernels": 2, "stride_at": 1, **CIFAR},
     ),
     "bottleneck": (
         lambda: keras_resnets.resnet_cifar(
-            20, block="bottleneck", activation="full_preact", width=4, input_shape=(9, 12, 2)
+            depth=20, block="bottleneck", activation="full_preact", width=4, input_shape=(9, 12, 2)
         ),
         {"depths": (2, 2, 2), "kernels": 3, "stride_at": 1, **CIFAR},
     ),
@@ -102,7 +102,7 @@ def test_v2_has_no_norm_on_shortcuts_and_ends_in_an_activation():
 
 def test_zero_init_makes_every_block_its_shortcut():
     model = keras_resnets.resnet_cifar(
-        14, activation="full_preact", zero_init_residual=True, input_shape=(8, 8, 3)
+        depth=14, activation="full_preact", zero_init_residual=True, input_shape=(8, 8, 3)
     )
     x = images(2, 8, 8, 3)
     ends = [model.get_layer(f"stage2_block{block}_merge").output for block in (1, 2)]
@@ -113,7 +113,7 @@ def test_zero_init_makes_every_block_its_shortcut():
 
 def test_gradients_are_finite_and_reach_the_stem():
     model = keras_resnets.resnet_cifar(
-        20, block="bottleneck", activation="full_preact", input_shape=(8, 8, 3)
+        depth=20, block="bottleneck", activation="full_preact", input_shape=(8, 8, 3)
     )
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(model(images(4, 8, 8, 3), training=True) ** 2)

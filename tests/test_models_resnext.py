@@ -75,7 +75,7 @@ def test_only_the_3x3_is_grouped(model):
 
 def test_the_width_is_rounded_down_before_it_is_multiplied():
     net = keras_resnets.resnet_cifar(
-        11, block="bottleneck", width=16, groups=8, width_per_group=6, input_shape=(8, 8, 3)
+        depth=11, block="bottleneck", width=16, groups=8, width_per_group=6, input_shape=(8, 8, 3)
     )
     widths = [net.get_layer(f"stage{stage}_block1_conv2").filters for stage in (1, 2, 3)]
     assert widths == [8 * 1, 8 * 3, 8 * 6]  # 16, 32, 64 times 6 / 64: 1.5, 3, 6
@@ -95,8 +95,8 @@ def test_gradients_are_finite_and_reach_the_stem(model):
     [
         ("resnet", {"depth": 50, "groups": 0}, "`groups` must be a positive integer"),
         ("resnet", {"groups": 2.5}, "`groups` must be a positive integer"),
-        ("resnet", {"depth": 18, "groups": 32}, "`groups` and `width_per_group` must be 1 and 64"),
-        ("resnet", {"depth": 34, "width_per_group": 4}, "`groups` and `width_per_group` must be"),
+        ("resnet", {"depth": 18, "groups": 32}, "`groups` must be 1 with basic blocks"),
+        ("resnet", {"depth": 34, "width_per_group": 4}, "`width_per_group` must be 64 with basic"),
         (
             "resnet_cifar",
             {"depth": 29, "block": "bottleneck", "groups": 32, "width_per_group": 3},

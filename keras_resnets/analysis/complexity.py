@@ -6,6 +6,8 @@ import math
 import keras
 
 from keras_resnets.layers import SkippingMerge
+from keras_resnets.models.graph import layers_between
+from keras_resnets.models.network import Network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,6 +16,7 @@ class LayerCost:
 
     Attributes:
         name: Name of the layer.
+        part: Where it is: `"stem"`, `"stage1"`, ..., or `"head"` for all else.
         kind: Name of its class.
         output_shape: Shape of its output, without the batch.
         trainable: Number of trainable parameters (0 where an earlier call counted them).
@@ -22,6 +25,7 @@ class LayerCost:
     """
 
     name: str
+    part: str
     kind: str
     output_shape: tuple
     trainable: int
@@ -68,7 +72,7 @@ class Complexity:
         """The same by part of the net: a dictionary from `"stem"`, `"stage1"`, ... `"head"`."""
         parts = {}
         for layer in self.layers:
-            parts.setdefault(_part(layer.name), []).append(layer)
+            parts.setdefault(layer.part, []).append(layer)
         return {
             part: dataclasses.replace(self, layers=tuple(rows), output_shape=rows[-1].output_shape)
             for part, rows in parts.items()
@@ -76,7 +80,8 @@ class Complexity:
 
     def __str__(self):
         rows = [("part", "output", "trainable", "total", "MACs")]
-        for part, cost in [*self.stages.items(), ("all", self)]:
+        parts = {part: cost for part, cost in self.stages.items() if cost.total or cost.macs}
+        for part, cost in [*parts.items(), ("all", self)]:
             shape = "x".join(str(side) for side in cost.output_shape)
             rows.append((part, shape, f"{cost.trainable:,}", f"{cost.total:,}", f"{cost.macs:,}"))
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
@@ -114,30 +119,52 @@ def complexity(model, input_shape=None):
             "`input_shape` must be given, (height, width), for a model of any input size. "
             f"Received: input_shape={input_shape}, model of {own}"
         )
-    rows, counted = [], set()
-    output = _walk(model, keras.KerasTensor((1, *shape), dtype="float32"), rows, counted)
-    return Complexity(shape, tuple(output.shape[1:]), tuple(rows))
+    walk = _Walk()
+    output = walk.follow(model, keras.KerasTensor((1, *shape), dtype="float32"))
+    return Complexity(shape, tuple(output.shape[1:]), tuple(walk.rows))
 
 
-def _walk(model, inputs, rows, counted):
-    """Follows the shapes through the graph at another input size, calling no layer."""
+class _Walk:
+    """Follows the shapes through a graph at another input size, calling no layer."""
 
-    def visit(operation):
-        def follow(*args, **kwargs):
-            if isinstance(operation, keras.Model):
-                return _walk(operation, args[0], rows, counted)
-            if isinstance(operation, SkippingMerge):
-                _walk(operation.branch, args[0][1], rows, counted)
-            outputs = operation.compute_output_spec(*args, **kwargs)
-            rows.append(_cost(operation, outputs, counted))
-            return outputs
+    def __init__(self):
+        self.rows = []
+        self._parts = {}  # of a layer, by its id
+        self._counted = set()  # variables, by their ids
 
-        return follow
+    def follow(self, model, inputs):
+        """Adds the rows of a model's layers and returns its output."""
+        if isinstance(model, Network):
+            self._parts |= _parts(model)
 
-    return model._run_through_graph(inputs, operation_fn=visit)
+        def visit(operation):
+            def compute(*args, **kwargs):
+                if isinstance(operation, keras.Model):
+                    return self.follow(operation, args[0])
+                if isinstance(operation, SkippingMerge):
+                    self.follow(operation.branch, args[0][1])
+                outputs = operation.compute_output_spec(*args, **kwargs)
+                part = self._parts.get(id(operation), "head")
+                self.rows.append(_cost(operation, part, outputs, self._counted))
+                return outputs
+
+            return compute
+
+        return model._run_through_graph(inputs, operation_fn=visit)
 
 
-def _cost(layer, outputs, counted):
+def _parts(network):
+    """The part of each layer of a network, by the layer's id."""
+    parts = {id(network.layers[0]): "stem"}
+    parts |= {
+        id(layer): "stem" for layer in layers_between(network.input, network.stem.output)
+    }
+    for stage in network.stages:
+        parts |= {id(layer): stage.name for block in stage.blocks for layer in block.layers}
+    return parts
+
+
+def _cost(layer, part, outputs, counted):
     first = keras.tree.flatten(outputs)[0]
     macs = 0
     if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
@@ -147,6 +174,7 @@ def _cost(layer, outputs, counted):
     trained = {id(variable) for variable in getattr(layer, "trainable_weights", [])}
     return LayerCost(
         name=layer.name,
+        part=part,
         kind=type(layer).__name__,
         output_shape=tuple(first.shape[1:]),
         trainable=sum(math.prod(v.shape) for v in fresh if id(v) in trained),
@@ -154,7 +182,3 @@ def _cost(layer, outputs, counted):
         macs=macs,
     )
 
-
-def _part(name):
-    prefix = name.split("_")[0]
-    return prefix if prefix == "stem" or prefix.startswith("stage") else "head"

@@ -5,6 +5,10 @@ import functools
 import keras
 import tensorflow as tf
 
+from keras_resnets.checks import check_choice
+from keras_resnets.layers.initializers import HE_FAN_OUT
+from keras_resnets.layers.padding import SamePadding, same_pads
+
 
 @functools.cache
 def raw_convolution_works(dtype, device_type, groups=1, dilation=1):
@@ -43,7 +47,7 @@ def _device_type(tensor):
     return named or ("GPU" if tf.config.list_logical_devices("GPU") else "CPU")
 
 
-def convolve(images, kernel, strides, padding, dilation, groups):
+def convolve(images, kernel, strides, padding, dilation, groups, same_padding="symmetric"):
     """`tf.nn.conv2d` with symmetric padding, for plain, grouped and dilated kernels.
 
     Stride 1 uses `SAME`, which is symmetric for odd kernels; larger strides pad first and use
@@ -54,18 +58,20 @@ def convolve(images, kernel, strides, padding, dilation, groups):
         images: Tensor `(batch, height, width, channels)`.
         kernel: Tensor `(height, width, channels // groups, filters)`.
         strides: Pair of ints.
-        padding: `"same"`, `(kernel - 1) * dilation / 2` on each side, or `"valid"`.
+        padding: `"same"` or `"valid"`.
         dilation: Pair of ints.
         groups: Int.
+        same_padding: What `"same"` is at strides above 1, see `padding.same_pads`. Defaults to
+            `"symmetric"`.
 
     Returns:
         Tensor `(batch, new_height, new_width, filters)`.
     """
     op_padding = padding.upper()
     if padding == "same" and max(strides) > 1:
-        pads = [(k - 1) * d // 2 for k, d in zip(kernel.shape[:2], dilation, strict=True)]
-        if any(pads):
-            images = tf.pad(images, [[0, 0], [pads[0]] * 2, [pads[1]] * 2, [0, 0]])
+        extents = [(k - 1) * d + 1 for k, d in zip(kernel.shape[:2], dilation, strict=True)]
+        if max(extents) > 1:
+            images = tf.pad(images, same_pads(images, extents, strides, same_padding))
         op_padding = "VALID"
 
     where = (images.dtype.name, _device_type(images))
@@ -118,6 +124,9 @@ class Conv2D(keras.layers.Conv2D):
         groups: Int dividing the channels of input and output. Defaults to 1.
         use_bias: Boolean. Defaults to `False`.
         kernel_initializer: Defaults to `VarianceScaling(2, "fan_out", "untruncated_normal")`.
+        same_padding: `"symmetric"`, or `"tensorflow"` for TensorFlow's own `SAME` at strides above
+            1, which puts the odd pixel last and needs fewer where the stride does not divide the
+            side. Defaults to `"symmetric"`.
         **kwargs: Further arguments of `keras.layers.Conv2D`.
 
     Raises:
@@ -134,12 +143,12 @@ class Conv2D(keras.layers.Conv2D):
         groups=1,
         use_bias=False,
         kernel_initializer=None,
+        same_padding="symmetric",
         **kwargs,
     ):
+        check_choice("same_padding", same_padding, SamePadding)
         if kernel_initializer is None:
-            kernel_initializer = keras.initializers.VarianceScaling(
-                2.0, "fan_out", "untruncated_normal"
-            )
+            kernel_initializer = HE_FAN_OUT
         super().__init__(
             filters,
             kernel_size,
@@ -153,6 +162,7 @@ class Conv2D(keras.layers.Conv2D):
         )
         # Keras refuses strides together with dilation, which the op computes.
         self.strides = _positive_pair(strides, "strides")
+        self.same_padding = same_padding
         if self.data_format != "channels_last":
             raise ValueError(
                 "`data_format` must be 'channels_last'. "
@@ -166,5 +176,16 @@ class Conv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs, kernel):
         return convolve(
-            inputs, kernel, self.strides, self.padding, self.dilation_rate, self.groups
+            inputs,
+            kernel,
+            self.strides,
+            self.padding,
+            self.dilation_rate,
+            self.groups,
+            self.same_padding,
         )
+
+    def get_config(self):
+        # By default the config is that of Keras' own layer, which can be made from it.
+        own = {"same_padding": self.same_padding} if self.same_padding != "symmetric" else {}
+        return {**super().get_config(), **own}

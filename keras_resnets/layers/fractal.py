@@ -3,7 +3,8 @@
 import keras
 import tensorflow as tf
 
-DRAWS = ("batch", "sample")
+from keras_resnets.checks import check_choice
+from keras_resnets.layers.stochastic_depth import Draw
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -32,8 +33,7 @@ class ColumnDraw(keras.layers.Layer):
 
     def __init__(self, columns, global_ratio=0.5, draw="batch", **kwargs):
         super().__init__(**kwargs)
-        if draw not in DRAWS:
-            raise ValueError(f"`draw` must be one of {DRAWS}. Received: draw={draw!r}")
+        check_choice("draw", draw, Draw)
         self.columns, self.global_ratio, self.draw = columns, global_ratio, draw
         self.seed_generator = keras.random.SeedGenerator()
 

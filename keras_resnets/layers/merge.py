@@ -1,9 +1,14 @@
 """The layer that ends every residual block."""
 
+from typing import Literal
+
 import keras
 import tensorflow as tf
 
-GATINGS = (None, "exclusive", "shortcut")
+from keras_resnets.checks import check_choice
+
+Gating = Literal[None, "exclusive", "shortcut"]
+Pad = Literal["end", "both"]
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -34,8 +39,7 @@ class Merge(keras.layers.Layer):
 
     def __init__(self, activation=None, scales=(1.0, 1.0), gating=None, **kwargs):
         super().__init__(**kwargs)
-        if gating not in GATINGS:
-            raise ValueError(f"`gating` must be one of {GATINGS}. Received: gating={gating!r}")
+        check_choice("gating", gating, Gating)
         if len(scales) != 2:
             raise ValueError(f"`scales` must be two numbers. Received: scales={scales}")
         self.activation = keras.activations.get(activation) if activation else None
@@ -99,8 +103,7 @@ class ZeroPadShortcut(keras.layers.Layer):
 
     def __init__(self, channels, strides=1, pad="end", **kwargs):
         super().__init__(**kwargs)
-        if pad not in ("end", "both"):
-            raise ValueError(f"`pad` must be 'end' or 'both'. Received: pad={pad!r}")
+        check_choice("pad", pad, Pad)
         self.channels, self.strides, self.pad = channels, strides, pad
 
     def call(self, inputs):

@@ -1,11 +1,14 @@
 """A branch that is sometimes off: Huang 2016, *Deep Networks with Stochastic Depth*."""
 
+from typing import Literal
+
 import keras
 import tensorflow as tf
 
+from keras_resnets.checks import check_choice, is_number, must
 from keras_resnets.layers.merge import Merge
 
-DRAWS = ("batch", "sample")
+Draw = Literal["batch", "sample"]  # one a step, or one an image
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -34,10 +37,8 @@ class StochasticMerge(Merge):
 
     def __init__(self, survival, draw="batch", seed=None, **kwargs):
         super().__init__(**kwargs)
-        if not 0 < survival <= 1:
-            raise ValueError(f"`survival` must be in (0, 1]. Received: survival={survival!r}")
-        if draw not in DRAWS:
-            raise ValueError(f"`draw` must be one of {DRAWS}. Received: draw={draw!r}")
+        must("survival", survival, is_number(survival) and 0 < survival <= 1, "in (0, 1]")
+        check_choice("draw", draw, Draw)
         self.survival, self.draw, self.seed = survival, draw, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 

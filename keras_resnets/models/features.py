@@ -1,32 +1,34 @@
-"""The feature maps of a network by their stride, for detection, segmentation and the like."""
+"""The feature maps of a network, for detection, segmentation and the like."""
 
-import math
+from collections.abc import Hashable, Mapping
 
 import keras
 
-PROBE_SIDE = 512  # pixels at which the strides of a model of any input size are measured
+from keras_resnets.checks import check_choice
 
 
 class FeatureMaps(dict):
-    """A dictionary from stride to map, as Keras tensors of one network.
+    """A dictionary of the maps of one network, as Keras tensors, in the order of the network.
 
-    Called with images `(batch, height, width, channels)` it computes them: a dictionary from
-    stride to `(batch, ceil(height / stride), ceil(width / stride), channels)`.
+    Called with images `(batch, height, width, channels)` it computes them: a dictionary with the
+    same keys, of tensors `(batch, height / stride, width / stride, channels)`, sides rounded up.
 
     Attributes:
-        model: `keras.Model` from images to a list of the maps, in the order of the strides.
+        strides: Dictionary from key to stride, input pixels a pixel of the map.
+        model: `keras.Model` from images to a list of the maps.
     """
 
-    def __init__(self, image, maps):
+    def __init__(self, image, maps: Mapping[Hashable, object], strides: Mapping[Hashable, int]):
         super().__init__(maps)
+        self.strides = dict(strides)
         self.model = keras.Model(image, list(maps.values()))
 
     def __call__(self, images, training=False):
         return dict(zip(self, self.model(images, training=training), strict=True))
 
 
-def feature_extractor(model):
-    """The last feature map at each stride of a network.
+def feature_extractor(model, by="stride"):
+    """The feature maps of a network.
 
     A map is what a stage hands on: after the block's ReLU, in pre-activation nets after the BN-ReLU
     that follows the stage, in nets of several paths joined as the net itself joins them
@@ -35,72 +37,29 @@ def feature_extractor(model):
 
     Args:
         model: `Network`, with or without its top. Its layers are shared, not copied.
+        by: `"stride"`, the last map at each stride: keys 4, 8, 16, 32. Stages whose stride became
+            dilation share their stride, of which the last has the map. `"stage"`, the map of the
+            stem and of every stage: keys `"stem"`, `"stage1"`, ... Defaults to `"stride"`.
 
     Returns:
-        `FeatureMaps`, a dictionary from stride (int) to Keras tensor, in ascending order.
+        `FeatureMaps`, a dictionary of Keras tensors with their strides.
+
+    Raises:
+        ValueError: If `model` is not a `Network` or `by` not legal.
     """
-    nodes = [node for depth in model._nodes_by_depth.values() for node in depth]
-    consumers = {}
-    for node in nodes:
-        for tensor in node.input_tensors:
-            consumers.setdefault(id(tensor), []).append(node)
-    maps = {}
-    for tensor in _boundaries(nodes, consumers, model):
-        maps[_stride(model, tensor)] = tensor
-    return FeatureMaps(model.input, dict(sorted(maps.items())))
-
-
-def _boundaries(nodes, consumers, model):
-    """The map before the stem's pool, then that of each stage."""
-    by_name = {node.operation.name: node for node in nodes}
-    if "stem_pool" in by_name:
-        yield by_name["stem_pool"].input_tensors[0]
-    parts = {_part(name) for name in by_name if name.startswith("stage")}
-    for part in sorted(parts, key=lambda part: int(part.removeprefix("stage"))):
-        paths = [
-            tensor
-            for node in nodes
-            if _part(node.operation.name) == part
-            for tensor in node.output_tensors
-            if any(_part(user.operation.name) != part for user in consumers.get(id(tensor), []))
-            or any(tensor is output for output in model.outputs)
-        ]
-        yield _activated(_joined(paths, consumers), consumers)
-
-
-def _joined(paths, consumers):
-    """One tensor of the paths: what the next stage makes of them all, or else their mean."""
-    if len(paths) == 1:
-        return paths[0]
-    for node in consumers.get(id(paths[0]), []):
-        taken = {id(tensor) for tensor in node.input_tensors}
-        if taken == {id(path) for path in paths}:
-            return node.output_tensors[0]
-    return keras.layers.Average()(paths)
-
-
-def _activated(tensor, consumers):
-    """The tensor after the batch norm and ReLU that follow it, if any."""
-    for kinds in (
-        (keras.layers.BatchNormalization, keras.layers.GroupNormalization),
-        (keras.layers.ReLU, keras.layers.Activation, keras.layers.ELU),
-    ):
-        for node in consumers.get(id(tensor), []):
-            if isinstance(node.operation, kinds):
-                tensor = node.output_tensors[0]
-                break
-    return tensor
-
-
-def _stride(model, tensor):
-    """Input pixels a pixel of the map; sides are rounded up, so the nearest power of two."""
-    side, small = model.input_shape[1], tensor.shape[1]
-    if side is None or small is None:
-        side = PROBE_SIDE
-        probe = keras.Model(model.input, tensor)
-        small = probe.compute_output_shape((1, side, side, model.input_shape[-1]))[1]
-    return 2 ** round(math.log2(side / small))
-
-
-def _part(name):
-    return name.split("_")[0]
+    check_choice("by", by, ("stride", "stage"))
+    if not hasattr(model, "stages"):
+        raise ValueError(f"`model` must be a keras_resnets.Network. Received: model={model!r}")
+    image = model.input
+    maps = [
+        ("stem", stride, model.joined(x))
+        for stride, x in model.stem.maps.items()
+    ]
+    maps = [row for row in maps if row[2] is not image]  # without a stem
+    for stage in model.stages:
+        tensor = model.joined(stage.output) if stage.map is None else stage.map
+        maps.append((stage.name, stage.stride, tensor))
+    if by == "stride":
+        maps = [(stride, stride, tensor) for _, stride, tensor in maps]
+    found = {key: tensor for key, _, tensor in maps}
+    return FeatureMaps(image, found, {key: stride for key, stride, _ in maps})

@@ -1,33 +1,21 @@
 """FractalNet: Larsson 2017, *Ultra-Deep Neural Networks without Residuals* (arXiv 1605.07648)."""
 
+import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import keras
 
-from keras_resnets.layers import Conv2D, MaxPooling2D
-from keras_resnets.layers.fractal import DRAWS, ColumnDraw, FractalJoin
-from keras_resnets.models.network import STEMS, Network, Stage
-from keras_resnets.models.registry import Trunk, family, variant
-
-POOLS = ("before_join", "after_join")
-
-# Caffe's filler "xavier", uniform by fan-in. A config, not an object: Keras 3 gives equal values
-# to equal shapes from one shared initialiser.
-XAVIER = {
-    "class_name": "VarianceScaling",
-    "config": {"scale": 1.0, "mode": "fan_in", "distribution": "uniform"},
-}
-
-
-def unit(x, width, dilation, name, index, *, dropout, norm):
-    """3x3, dropout, BN, ReLU."""
-    x = Conv2D(
-        width, 3, dilation_rate=dilation, kernel_initializer=XAVIER, name=f"{name}_conv{index}"
-    )(x)
-    if dropout:
-        x = keras.layers.Dropout(dropout, name=f"{name}_dropout{index}")(x)
-    x = norm(name=f"{name}_bn{index}")(x)
-    return keras.layers.ReLU(name=f"{name}_relu{index}")(x)
+from keras_resnets.checks import Count, Share, is_count, is_number, must
+from keras_resnets.layers import ColumnDraw, FractalJoin, MaxPooling2D
+from keras_resnets.layers.initializers import XAVIER
+from keras_resnets.layers.stochastic_depth import Draw
+from keras_resnets.models.assembly import Stage, Trunk
+from keras_resnets.models.builders import family, variant
+from keras_resnets.models.network import Network
+from keras_resnets.models.options import Options
+from keras_resnets.models.stems import NO_STEM, STEMS, Stem
 
 
 def grow(x, first, start, *, columns, column, unit, join):
@@ -62,9 +50,7 @@ def grow(x, first, start, *, columns, column, unit, join):
     return outputs
 
 
-def fractal(
-    x, width, stride, dilation, name, position, *, norm, columns, column, dropout, drop_path, pool
-):
+def fractal(x, place, *, net, dropout):
     """Columns of 1, 2, 4, ... units (3x3, dropout, BN, ReLU), joined by their mean; 2x2 max-pool.
 
     Columns join wherever they end at one depth (Fig. 1). The max-pool, with the stride of the
@@ -72,53 +58,42 @@ def fractal(
     and the draw that all joins of the net share (or `None`).
     """
     x, drawn = x
+    name, columns, column = place.name, net.columns, net.column
 
-    def column_unit(x, number, index):
-        prefix = f"{name}_column{number}"
-        return unit(x, width, dilation, prefix, index, dropout=dropout, norm=norm)
+    def unit(x, number, index):
+        """3x3, dropout, BN, ReLU."""
+        at = f"{name}_column{number}"
+        conv = net.conv(place.width, 3, dilation_rate=place.dilation, name=f"{at}_conv{index}")
+        x = conv(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"{at}_dropout{index}")(x)
+        x = net.normalization(name=f"{at}_bn{index}")(x)
+        return keras.layers.ReLU(name=f"{at}_relu{index}")(x)
 
     def join(xs, index):
         if len(xs) == 1:
             return xs[0]
-        return FractalJoin(drop_path, name=f"{name}_join{index}")(xs, drawn=drawn)
+        return FractalJoin(net.drop_path, name=f"{name}_join{index}")(xs, drawn=drawn)
 
     def shrink(x, prefix):
-        return MaxPooling2D(2, strides=stride, padding="valid", name=f"{prefix}_pool")(x)
+        return MaxPooling2D(2, strides=place.stride, padding="valid", name=f"{prefix}_pool")(x)
 
-    xs = grow(x, 1, 0, columns=columns, column=column, unit=column_unit, join=join)
+    xs = grow(x, 1, 0, columns=columns, column=column, unit=unit, join=join)
     joins = 2 ** (columns - 1) // 2
-    if pool == "after_join":
+    if net.pool == "after_join":
         return shrink(join(xs, joins), name), drawn
     numbers = range(1, columns + 1) if column is None else (column,)
     xs = [shrink(x, f"{name}_column{number}") for x, number in zip(xs, numbers, strict=True)]
     return join(xs, joins), drawn
 
 
-def entry(image, *, stem, smallest, draw):
-    """The stem, if any, and the draw of the joins: `(map, draw)`."""
-    if any(side is not None and side < smallest for side in image.shape[1:3]):
-        raise ValueError(
-            f"`input_shape` must have sides None or from {smallest} up, for one 2x2 pool a block. "
-            f"Received: input_shape={tuple(image.shape[1:])}"
-        )
-    return stem(image), draw(image) if draw else None
+def _map_of(x):
+    """The map of a pair of map and draw."""
+    return x[0]
 
 
-@family(num_classes=10, stem=None)
-def fractalnet(
-    columns=3,
-    blocks=5,
-    width=64,
-    dropout=0.4,
-    drop_path=0.15,
-    global_ratio=0.5,
-    drop_path_draw="batch",
-    pool="before_join",
-    column=None,
-    *,
-    stem,
-    norm,
-):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FractalNet(Options):
     """FractalNet: blocks that are truncated fractals, without residuals.
 
     A block of C columns is 2**(C - 1) convolutions deep; the widths of the blocks are 1, 2, 4 and
@@ -131,83 +106,100 @@ def fractalnet(
 
     Args:
         columns: Int, from 1. Defaults to 3 (20 convolutions deep with 5 blocks).
-        blocks: Int, from 1. Each ends in a 2x2 max-pool: sides from `2**blocks`. Defaults to 5.
-        width: Int. Channels of the first block: 64, or 16 in the paper's ultra-deep nets. Defaults
-            to 64.
+        blocks: Int, from 1. Each ends in a 2x2 max-pool: sides from `2**blocks`.
+        width: Int. Channels of the first block: 64, or 16 in the paper's ultra-deep nets.
         dropout: Float in [0, 1), the rate after the convolutions of the last block, which grows
             linearly from 0 in the first; or a tuple with the rate of each block. Defaults to 0.4
             (with 5 blocks 0, 0.1, 0.2, 0.3, 0.4).
         drop_path: Float in [0, 1]. Probability that local drop-path drops an input of a join. 0
-            turns drop-path off, the global one too. Defaults to 0.15.
+            turns drop-path off, the global one too.
         global_ratio: Float in [0, 1]. Share of the draws in which drop-path is global: one column
-            of the whole net stays alive. Defaults to 0.5.
+            of the whole net stays alive.
         drop_path_draw: `"batch"`, one draw a step (the Caffe join, the paper), or `"sample"`, one
-            for each image (khanrc/pt.fractalnet). Defaults to `"batch"`.
+            for each image (khanrc/pt.fractalnet).
         pool: `"before_join"`, each column before the block's last join (the released generator),
-            or `"after_join"` (Fig. 1 of the paper). Defaults to `"before_join"`.
+            or `"after_join"` (Fig. 1 of the paper).
         column: Int from 1, the shallowest, to `columns`: that column alone, as a plain net with
             the layer names of the fractal; `extract_column` makes it with the fractal's weights.
-            `None` is the fractal. Defaults to `None`.
+            `None` is the fractal.
+        stem: `None`, the image enters the first block, `"cifar"` (3x3 stride 1) or `"imagenet"`
+            (7x7 stride 2, max-pool).
     """
-    for key, value in (("columns", columns), ("blocks", blocks), ("width", width)):
-        if not _is_count(value):
-            raise ValueError(f"`{key}` must be an integer from 1 up. Received: {key}={value!r}")
-    for key, value in (("drop_path", drop_path), ("global_ratio", global_ratio)):
-        if not (_is_number(value) and 0 <= value <= 1):
-            raise ValueError(f"`{key}` must be in [0, 1]. Received: {key}={value!r}")
-    for key, value, legal in (("pool", pool, POOLS), ("drop_path_draw", drop_path_draw, DRAWS)):
-        if value not in legal:
-            raise ValueError(f"`{key}` must be one of {legal}. Received: {key}={value!r}")
-    if column is not None:
-        _check_column(column, columns)
-    block = functools.partial(
-        fractal, norm=norm, columns=columns, column=column, drop_path=drop_path, pool=pool
-    )
-    stages = [
-        Stage(functools.partial(block, dropout=rate), 1, width * min(2**index, 8), stride=2)
-        for index, rate in enumerate(_rates(dropout, blocks))
-    ]
-    draw = None
-    if drop_path and columns > 1 and column is None:
-        draw = ColumnDraw(columns, global_ratio, drop_path_draw, name="drop_path")
-    first = functools.partial(STEMS[stem], width=width, norm=norm)
-    smallest = 2**blocks * (4 if stem == "imagenet" else 1)
-    return Trunk(
-        functools.partial(entry, stem=first, smallest=smallest, draw=draw), stages, _map_of
-    )
 
+    num_classes: Count = 10
+    stem: Literal["imagenet", "cifar"] | None = None
+    columns: Count = 3
+    blocks: Count = 5
+    width: Count = 64
+    dropout: float | tuple[float, ...] = 0.4
+    drop_path: Share = 0.15
+    global_ratio: Share = 0.5
+    drop_path_draw: Draw = "batch"
+    pool: Literal["before_join", "after_join"] = "before_join"
+    column: Count | None = None
 
-def _map_of(x):
-    return x[0]
+    stems: ClassVar[Mapping[str | None, Stem]] = {**STEMS, None: NO_STEM}
+    kernel_initializer: ClassVar[Any] = XAVIER
 
-
-def _rates(dropout, blocks):
-    """The dropout rate of each block."""
-    given = dropout if isinstance(dropout, tuple) else (dropout,) * blocks
-    if len(given) != blocks or not all(_is_number(rate) and 0 <= rate < 1 for rate in given):
-        raise ValueError(
-            f"`dropout` must be in [0, 1), or a tuple of {blocks} such rates for blocks={blocks}. "
-            f"Received: dropout={dropout!r}"
+    def check(self):
+        rates = self.dropout if isinstance(self.dropout, tuple) else (self.dropout,) * self.blocks
+        must(
+            "dropout",
+            self.dropout,
+            len(rates) == self.blocks and all(is_number(rate) and 0 <= rate < 1 for rate in rates),
+            f"in [0, 1), or a tuple of {self.blocks} such rates for blocks={self.blocks}",
         )
-    if isinstance(dropout, tuple):
-        return dropout
-    return tuple(dropout * index / max(blocks - 1, 1) for index in range(blocks))
+        if self.column is not None:
+            _check_column(self.column, self.columns)
+        smallest = 2**self.blocks * self.stems[self.stem].stride
+        must(
+            "input_shape",
+            self.input_shape,
+            all(side is None or side >= smallest for side in self.input_shape[:2]),
+            f"of sides None or from {smallest} up, for one 2x2 pool a block",
+        )
+        if self.stem is None:
+            self.refuse_unused("stem=None", "stem_width")
+
+    @property
+    def rates(self):
+        """Tuple of the dropout rates of the blocks."""
+        if isinstance(self.dropout, tuple):
+            return self.dropout
+        last = max(self.blocks - 1, 1)
+        return tuple(self.dropout * index / last for index in range(self.blocks))
+
+    def trunk(self):
+        stages = [
+            Stage(
+                functools.partial(fractal, net=self, dropout=rate),
+                1,
+                self.width * min(2**index, 8),
+                stride=2,
+            )
+            for index, rate in enumerate(self.rates)
+        ]
+        return Trunk(self._entry, stages, _map_of, _map_of)
+
+    def _entry(self, image):
+        """The maps of the stem; the last one with the draw that the joins share."""
+        maps = self.build_stem(image, self.width)
+        draw = None
+        if self.drop_path and self.columns > 1 and self.column is None:
+            draw = ColumnDraw(
+                self.columns, self.global_ratio, self.drop_path_draw, name="drop_path"
+            )(image)
+        *_, (stride, x) = maps.items()
+        return {**maps, stride: (x, draw)}
 
 
 def _check_column(column, columns):
-    if not (_is_count(column) and column <= columns):
-        raise ValueError(
-            f"`column` must be an integer from 1 (the shallowest) to {columns} (the deepest). "
-            f"Received: column={column!r}"
-        )
-
-
-def _is_count(value):
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    must(
+        "column",
+        column,
+        is_count(column) and column <= columns,
+        f"an integer from 1 (the shallowest) to {columns} (the deepest)",
+    )
 
 
 def extract_column(model, column):
@@ -246,7 +238,12 @@ def extract_column(model, column):
     return net
 
 
+fractalnet = family("fractalnet", FractalNet)
+
 # The depth counts the convolutions of the deepest column, with 5 blocks.
-for _columns in range(1, 7):
-    _depth = 5 * 2 ** (_columns - 1)
-    variant(f"FractalNet{_depth}", f"fractalnet{_depth}", fractalnet, columns=_columns, blocks=5)
+FractalNet5 = variant("FractalNet5", "fractalnet5", fractalnet, columns=1, blocks=5)
+FractalNet10 = variant("FractalNet10", "fractalnet10", fractalnet, columns=2, blocks=5)
+FractalNet20 = variant("FractalNet20", "fractalnet20", fractalnet, columns=3, blocks=5)
+FractalNet40 = variant("FractalNet40", "fractalnet40", fractalnet, columns=4, blocks=5)
+FractalNet80 = variant("FractalNet80", "fractalnet80", fractalnet, columns=5, blocks=5)
+FractalNet160 = variant("FractalNet160", "fractalnet160", fractalnet, columns=6, blocks=5)

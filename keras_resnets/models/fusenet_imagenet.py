@@ -1,60 +1,64 @@
 """Merge-and-run networks for ImageNet: Zhao 2016 (arXiv 1611.07718), by zlmzju/fusenet."""
 
+import dataclasses
 import functools
+from typing import Any, ClassVar, Literal
 
 import keras
 
-from keras_resnets.models.fusenet import EPSILON, conv
-from keras_resnets.models.network import STEMS, Stage
-from keras_resnets.models.options import shares
-from keras_resnets.models.registry import Trunk, family, variant
-from keras_resnets.models.residual import residual
+from keras_resnets.checks import Count, is_count, must
+from keras_resnets.layers.initializers import HE_FAN_IN
+from keras_resnets.models.assembly import Stage, Trunk
+from keras_resnets.models.builders import family, variant
+from keras_resnets.models.fusenet import EPSILON
+from keras_resnets.models.options import Options
 from keras_resnets.models.stochastic_depth import StochasticDepth
+from keras_resnets.models.units import residual
 
 
-def bottleneck(x, width, stride, dilation, name, *, norm):
+def bottleneck(x, place, *, net, name):
     """1x1, BN, ReLU, 3x3 with the stride, BN, ReLU, 1x1 to 4 times the width, BN."""
-    x = conv(width, 1, name=f"{name}_conv1")(x)
-    x = norm(name=f"{name}_bn1")(x)
-    x = keras.layers.ReLU(name=f"{name}_relu1")(x)
-    x = conv(width, 3, strides=stride, dilation_rate=dilation, name=f"{name}_conv2")(x)
-    x = norm(name=f"{name}_bn2")(x)
-    x = keras.layers.ReLU(name=f"{name}_relu2")(x)
-    x = conv(4 * width, 1, name=f"{name}_conv3")(x)
-    return norm(name=f"{name}_bn3")(x)
+    middle = {"strides": place.stride, "dilation_rate": place.dilation}
+    rows = ((place.width, 1, {}), (place.width, 3, middle), (4 * place.width, 1, {}))
+    for number, (filters, kernel, arguments) in enumerate(rows, 1):
+        x = net.conv(filters, kernel, name=f"{name}_conv{number}", **arguments)(x)
+        x = net.normalization(name=f"{name}_bn{number}")(x)
+        if number < len(rows):
+            x = keras.layers.ReLU(name=f"{name}_relu{number}")(x)
+    return x
 
 
-def resnet(x, width, stride, dilation, name, position, *, norm, merge):
-    """x + H(x), ReLU; where the shape changes there is no shortcut: H(x), ReLU."""
-    branch = _branch(width, stride, dilation, name, norm=norm)
-    if stride > 1 or x.shape[-1] != 4 * width:
+def unit(line, x, place, *, net, name):
+    """line + H(x), ReLU; where the shape changes there is no shortcut: H(x), ReLU."""
+    branch = functools.partial(bottleneck, place=place, net=net, name=name)
+    if _changes(x, place):
         return keras.layers.ReLU(name=f"{name}_relu3")(branch(x))
-    return merge(x, x, branch, name, position, activation="relu")
+    return residual(line, x, branch, place, net=net, name=name, activation="relu")
 
 
-def cross(x, width, stride, dilation, name, position, *, norm, merge):
+def resnet(x, place, *, net):
+    """x + H(x), ReLU; where the shape changes there is no shortcut: H(x), ReLU."""
+    return unit(x, x, place, net=net, name=place.name)
+
+
+def cross(x, place, *, net):
     """m = (x1 + x2) / 2;  y1 = ReLU(m + H1(x1)),  y2 = ReLU(m + H2(x2)).
 
     Where the shape changes there is no shortcut: y1 = ReLU(H1(x1)), y2 = ReLU(H2(x2)). Both paths
     start from the stem's output.
     """
     paths = x if isinstance(x, tuple) else (x, x)
-    names = [f"{name}_path{number}" for number in (1, 2)]
-    branches = [_branch(width, stride, dilation, at, norm=norm) for at in names]
-    runs = list(zip(paths, branches, names, strict=True))
-    if stride > 1 or paths[0].shape[-1] != 4 * width:
-        return tuple(keras.layers.ReLU(name=f"{at}_relu3")(branch(y)) for y, branch, at in runs)
-    mean = keras.layers.Average(name=f"{name}_average")(list(paths))
+    mean = None
+    if not _changes(paths[0], place):
+        mean = keras.layers.Average(name=f"{place.name}_average")(list(paths))
     return tuple(
-        merge(mean, y, branch, at, position, activation="relu") for y, branch, at in runs
+        unit(mean, y, place, net=net, name=f"{place.name}_path{number}")
+        for number, y in enumerate(paths, 1)
     )
 
 
-def _branch(width, stride, dilation, name, *, norm):
-    """`bottleneck` as a function of its input alone."""
-    return functools.partial(
-        bottleneck, width=width, stride=stride, dilation=dilation, name=name, norm=norm
-    )
+def _changes(x, place):
+    return place.stride > 1 or x.shape[-1] != 4 * place.width
 
 
 def _concatenate(x):
@@ -68,11 +72,8 @@ KINDS = {
 }
 
 
-@family(num_classes=1000, stem="imagenet")
-@shares("stochastic_depth", StochasticDepth)
-def fusenet_imagenet(
-    kind="cross", blocks=(1, 2, 11, 2), width=64, *, stem, norm, stochastic_depth
-):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FuseNetImageNet(Options, StochasticDepth):
     """Merge-and-run nets for ImageNet, and the ResNet they are compared with (Zhao 2016).
 
     Four stages of bottlenecks as in ResNet-50. Exact to the authors' code (`symbol_cross.py`,
@@ -83,31 +84,48 @@ def fusenet_imagenet(
     uniform, not at 0.
 
     Args:
-        kind: `"cross"` (merge-and-run) or `"resnet"`. Defaults to `"cross"`.
-        blocks: Tuple of four ints, the blocks of the stages. Defaults to (1, 2, 11, 2), the
-            50 layers of DFN-MR; the released ResNet-98 has (2, 4, 22, 4).
-        width: Int. Channels of the stem and of the first stage's 3x3. Defaults to 64.
+        kind: `"cross"` (merge-and-run) or `"resnet"`.
+        blocks: Tuple of four ints, the blocks of the stages. (1, 2, 11, 2) are the 50
+            layers of DFN-MR; the released ResNet-98 has (2, 4, 22, 4).
+        width: Int. Channels of the stem and of the first stage's 3x3.
     """
-    if kind not in KINDS:
-        raise ValueError(f"`kind` must be one of {tuple(KINDS)}. Received: kind={kind!r}")
-    is_four = isinstance(blocks, tuple) and len(blocks) == 4
-    if not is_four or not all(type(number) is int and number > 0 for number in blocks):
-        raise ValueError(
-            f"`blocks` must be four positive integers, such as (1, 2, 11, 2). "
-            f"Received: blocks={blocks!r}"
+
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    kind: Literal["cross", "resnet"] = "cross"
+    blocks: tuple[int, int, int, int] = (1, 2, 11, 2)
+    width: Count = 64
+
+    epsilon: ClassVar[float] = EPSILON
+    kernel_initializer: ClassVar[Any] = HE_FAN_IN
+
+    def check(self):
+        must(
+            "blocks",
+            self.blocks,
+            isinstance(self.blocks, tuple)
+            and len(self.blocks) == 4
+            and all(map(is_count, self.blocks)),
+            "four positive integers, such as (1, 2, 11, 2)",
         )
-    if type(width) is not int or width < 1:
-        raise ValueError(f"`width` must be a positive integer. Received: width={width!r}")
-    norm = functools.partial(norm, epsilon=EPSILON)
-    block, final = KINDS[kind]
-    merge = functools.partial(residual, stochastic_depth=stochastic_depth)
-    block = functools.partial(block, norm=norm, merge=merge)
-    stages = [
-        Stage(block, number, width * 2**index, stride=1 if index == 0 else 2)
-        for index, number in enumerate(blocks)
-    ]
-    return Trunk(functools.partial(STEMS[stem], width=width, norm=None, conv=conv), stages, final)
+
+    def trunk(self):
+        block, final = KINDS[self.kind]
+        stages = [
+            Stage(
+                functools.partial(block, net=self),
+                number,
+                self.width * 2**index,
+                stride=1 if index == 0 else 2,
+            )
+            for index, number in enumerate(self.blocks)
+        ]
+        stem = functools.partial(self.build_stem, width=self.width, activated=False)
+        return Trunk(stem, stages, final)
 
 
-variant("DFNMR50", "dfn_mr50", fusenet_imagenet, kind="cross", blocks=(1, 2, 11, 2))
-variant("DFNResNet98", "dfn_resnet98", fusenet_imagenet, kind="resnet", blocks=(2, 4, 22, 4))
+fusenet_imagenet = family("fusenet_imagenet", FuseNetImageNet)
+
+DFNMR50 = variant("DFNMR50", "dfn_mr50", fusenet_imagenet, kind="cross", blocks=(1, 2, 11, 2))
+DFNResNet98 = variant(
+    "DFNResNet98", "dfn_resnet98", fusenet_imagenet, kind="resnet", blocks=(2, 4, 22, 4)
+)

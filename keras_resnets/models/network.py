@@ -1,141 +1,33 @@
-"""The one idea: stem -> stages -> head, and the model that remembers how it was built."""
+"""The model that remembers how it was built."""
 
 import contextlib
-import functools
-from collections.abc import Callable
-from typing import NamedTuple
+import dataclasses
+from typing import Any
 
 import keras
 
 from keras_resnets import layers
 from keras_resnets.images import Preprocessing
+from keras_resnets.models import registry, weight_files
+from keras_resnets.models.graph import ordered_layers
+from keras_resnets.models.options import UnusedOption
+from keras_resnets.models.records import Block, Plan, StageRecord, StemRecord
+
+# Of the configs in .keras files. 1 had only the options that a call may change, and ordered the
+# layers of skippable branches by their blocks' order of merges.
+FORMAT = 2
 
 
-class Stage(NamedTuple):
-    """A row of a network's table: `depth` blocks of one width, the first with the stride.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Identity:
+    """What a network is; a dataclass, since Keras would track what a dictionary holds."""
 
-    Attributes:
-        block: `block(x, width, stride, dilation, name, position) -> x`, where `x` is a tensor or
-            a tuple of tensors (paths), and `position` in (0, 1] is the block's place in the net.
-        depth: Int. Number of blocks.
-        width: Int. Channels of the block's spatial convolutions.
-        stride: Int. Stride of the first block. Defaults to 1.
-        dilation: Int. Dilation of all blocks but the first, which keeps that of the stage before
-            (torchvision's rule). Defaults to 1.
-    """
-
-    block: Callable
-    depth: int
-    width: int
-    stride: int = 1
-    dilation: int = 1
-
-
-NORMS = {
-    "batch": layers.BatchNormalization,
-    "sync_batch": functools.partial(layers.BatchNormalization, synchronized=True),
-    "group": layers.GroupNormalization,
-}
-
-
-def imagenet_stem(x, width, *, norm, conv=layers.Conv2D):
-    """7x7 stride 2, BN, ReLU, 3x3 max-pool stride 2 (He 2015, Table 1)."""
-    x = conv(width, 7, strides=2, name="stem_conv")(x)
-    x = _stem_activation(x, norm)
-    return layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
-
-
-def cifar_stem(x, width, *, norm, conv=layers.Conv2D):
-    """3x3, BN, ReLU (He 2015, section 4.2)."""
-    x = conv(width, 3, name="stem_conv")(x)
-    return _stem_activation(x, norm)
-
-
-def _stem_activation(x, norm):
-    """BN, ReLU; nothing for `norm=None`: nets whose first block begins with BN and ReLU."""
-    if norm is None:
-        return x
-    x = norm(name="stem_bn")(x)
-    return keras.layers.ReLU(name="stem_relu")(x)
-
-
-def no_stem(x, width, *, norm, conv=None):
-    """Nothing: the image enters the first stage (FractalNet)."""
-    return x
-
-
-STEMS = {"imagenet": imagenet_stem, "cifar": cifar_stem, None: no_stem}
-SMALLEST_SIDE = {"imagenet": 32, "cifar": 8, None: 1}
-DEFAULT_INPUT_SHAPE = {"imagenet": (224, 224, 3), "cifar": (32, 32, 3), None: (32, 32, 3)}
-
-
-def assemble(
-    stem,
-    stages,
-    *,
-    final=None,
-    input_shape,
-    num_classes,
-    include_top=True,
-    pooling=None,
-    classifier_activation=None,
-    head_dropout=0.0,
-):
-    """Builds the functional graph of a network.
-
-    Args:
-        stem: `stem(image) -> x`.
-        stages: Sequence of `Stage`.
-        final: `final(x) -> tensor`, which ends the trunk (a last BN-ReLU, the join of paths), or
-            `None` for a trunk that ends in one tensor.
-        input_shape: `(height, width, channels)`.
-        num_classes: Int. See `head`, as for the further arguments.
-
-    Returns:
-        A pair `(image, outputs)` of Keras tensors.
-    """
-    image = keras.Input(input_shape, name="image")
-    x = stem(image)
-    total = sum(stage.depth for stage in stages)
-    built, dilation = 0, 1
-    for number, stage in enumerate(stages, 1):
-        stride = stage.stride
-        for index in range(1, stage.depth + 1):
-            built += 1
-            name = f"stage{number}_block{index}"
-            x = stage.block(x, stage.width, stride, dilation, name, built / total)
-            stride, dilation = 1, stage.dilation
-        dilation = stage.dilation
-    x = final(x) if final else x
-    return image, head(
-        x, num_classes, include_top, pooling, classifier_activation, head_dropout
-    )
-
-
-def head(x, num_classes, include_top, pooling, classifier_activation, head_dropout):
-    """Global average pool, dropout if asked for, and the classifier, in float32.
-
-    The classifier starts uniform in +-1 / sqrt(features), kernel and bias, as torchvision's.
-    """
-    if not include_top and pooling is None:
-        return x
-    pool = keras.layers.GlobalMaxPooling2D if pooling == "max" else (
-        keras.layers.GlobalAveragePooling2D
-    )
-    x = pool(name="pool")(x)
-    if not include_top:
-        return x
-    if head_dropout:
-        x = keras.layers.Dropout(head_dropout, name="head_dropout")(x)
-    bound = x.shape[-1] ** -0.5
-    return keras.layers.Dense(
-        num_classes,
-        activation=classifier_activation,
-        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
-        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-        dtype="float32",
-        name="logits",
-    )(x)
+    registry_name: str
+    family: str
+    options: dict
+    plan: Plan
+    layer_order: int
+    layers: dict = dataclasses.field(default_factory=dict)  # in each order that was asked for
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -149,14 +41,24 @@ class Network(keras.Model):
 
     Attributes:
         registry_name: String. The name to give to `create_model`.
-        options: Dictionary. Every option of the builder with its value.
+        family: String. The registry name of the family that it is a member of.
+        options: Dictionary. Every option with its value, those that a variant fixes included:
+            `create_model(model.registry_name, **model.options)` builds the same network.
+        stem: `StemRecord`, with the stem's maps by their strides.
+        stages: Tuple of `StageRecord`.
+        blocks: Tuple of `Block`, of all stages.
+        final: Keras tensor that ends the trunk, after the last activation and before the pool.
         preprocessing: `Preprocessing` from pixels to the network's input, or `None` if unknown.
         class_names: Tuple of strings, one for each output, or `None` if unknown.
     """
 
-    def __init__(self, inputs, outputs, *, registry_name, options, name=None):
-        super().__init__(inputs, outputs, name=name or registry_name)
-        self._recipe = (registry_name, options)  # a tuple: Keras would wrap and track a dict
+    def __init__(
+        self, plan, output, *, registry_name, family, options, layer_order=FORMAT, name=None
+    ):
+        self._identity = _Identity(registry_name, family, options, plan, layer_order)
+        super().__init__(plan.image, output, name=name or registry_name)
+        if layer_order < FORMAT and self._ordered(FORMAT) == self.layers:
+            self._identity = dataclasses.replace(self._identity, layer_order=FORMAT)
         self._class_names = None
         self.preprocessing = None
 
@@ -164,27 +66,56 @@ class Network(keras.Model):
     def layers(self):
         """All layers in the order of the graph, those of skippable branches included.
 
-        Just before the layer that merges them come a block's shortcut layers. The order hence
-        does not depend on stochastic depth, and neither does a file of weights, which goes by it.
+        The order does not depend on stochastic depth, and neither does a file of weights.
         """
-        ordered, shortcut = [], []
-        for layer in _flatten(super().layers):
-            if "_shortcut_" in layer.name:
-                shortcut.append(layer)
-                continue
-            if isinstance(layer, layers.Merge):
-                ordered += shortcut
-                shortcut = []
-            ordered.append(layer)
-        return ordered + shortcut
+        return self._ordered(self._identity.layer_order)
+
+    def _ordered(self, layer_order):
+        known = self._identity.layers
+        if layer_order not in known:
+            known[layer_order] = ordered_layers(
+                super().layers, self.outputs[0], self.blocks, opened=layer_order == 1
+            )
+        return list(known[layer_order])
 
     @property
-    def registry_name(self):
-        return self._recipe[0]
+    def registry_name(self) -> str:
+        return self._identity.registry_name
 
     @property
-    def options(self):
-        return dict(self._recipe[1])
+    def family(self) -> str:
+        return self._identity.family
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self._identity.options)
+
+    @property
+    def stem(self) -> StemRecord:
+        return self._identity.plan.stem
+
+    @property
+    def stages(self) -> tuple[StageRecord, ...]:
+        return self._identity.plan.stages
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(block for stage in self.stages for block in stage.blocks)
+
+    @property
+    def final(self):
+        return self._identity.plan.final
+
+    def joined(self, paths):
+        """One map of the paths that leave a stage, by the family's rule.
+
+        Args:
+            paths: Keras tensor or tuple of them, the `output` of a block or stage.
+
+        Returns:
+            Keras tensor.
+        """
+        return self._identity.plan.join(paths)
 
     @property
     def class_names(self):
@@ -204,6 +135,8 @@ class Network(keras.Model):
     def get_config(self):
         first_conv = next(layer for layer in self.layers if isinstance(layer, layers.Conv2D))
         return {
+            "format": FORMAT,
+            "layer_order": self._identity.layer_order,
             "registry_name": self.registry_name,
             "options": self.options,
             "name": self.name,
@@ -215,10 +148,13 @@ class Network(keras.Model):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        from keras_resnets.models.registry import create_model  # it needs this class
-
+        if config.get("format", 1) > FORMAT:
+            raise ValueError(
+                "The file was written by a newer keras_resnets: its format must be at most "
+                f"{FORMAT}. Received: format={config['format']}"
+            )
         with dtype_policy(config["dtype"]):
-            model = create_model(config["registry_name"], **config["options"])
+            model = _build(config)
         model.name = config["name"]
         for name in config["frozen"]:
             model.get_layer(name).trainable = False
@@ -226,6 +162,15 @@ class Network(keras.Model):
             model.preprocessing = Preprocessing(**config["preprocessing"])
         model.class_names = config["class_names"]
         return model
+
+    def load_weights(self, filepath, skip_mismatch=False, **kwargs):
+        """Loads weights as `keras.Model.load_weights` does.
+
+        Raises:
+            ValueError: If the file's layers stand in another order than the network's.
+        """
+        weight_files.check_order(self, filepath)
+        super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     def average_statistics(self):
         """Makes the moving statistics of batch normalization equal on all replicas: their mean.
@@ -253,11 +198,17 @@ class Network(keras.Model):
         return super().export(*args, **kwargs)
 
 
-def _flatten(graph_layers):
-    for layer in graph_layers:
-        if isinstance(layer, layers.SkippingMerge):
-            yield from layer.branch.layers[1:]  # without its input
-        yield layer
+def _build(config):
+    """The network of a config, whatever its format."""
+    builder, options = registry.find(config["registry_name"]), dict(config["options"])
+    layer_order = config.get("layer_order", 1)
+    while True:
+        try:
+            return builder.build(options, layer_order)
+        except UnusedOption as error:  # the first format let them pass
+            if config.get("format", 1) > 1:
+                raise
+            del options[error.option]
 
 
 @contextlib.contextmanager

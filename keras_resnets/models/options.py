@@ -1,44 +1,168 @@
-"""Options that several families have in common, declared once."""
+"""The options of every family, and what follows from them for all its layers."""
 
-import inspect
+import abc
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import keras
+import numpy as np
+
+from keras_resnets import layers
+from keras_resnets.checks import Count, Rate, check_choice, check_fields, is_count, must
+from keras_resnets.layers.padding import SamePadding
+from keras_resnets.models.assembly import Trunk
+from keras_resnets.models.stems import STEMS, Stem
+
+NORMS = {
+    "batch": layers.BatchNormalization,
+    "sync_batch": functools.partial(layers.BatchNormalization, synchronized=True),
+    "group": layers.GroupNormalization,
+}
 
 
-def shares(keyword, options):
-    """Gives a family's trunk function the fields of `options` as options of its own.
+class UnusedOption(ValueError):
+    """An option that has no effect differs from its default.
 
-    They are checked, and reach the function as one keyword argument.
-
-    Args:
-        keyword: String, the function's keyword-only parameter.
-        options: NamedTuple class with a default for each field, a docstring that continues an
-            `Args:` section, and a method `check()`.
-
-    Returns:
-        A decorator.
+    Attributes:
+        option: String, its name.
     """
 
-    def decorate(trunk):
-        def whole(**given):
-            own = options(**{key: given.pop(key) for key in options._fields})
-            own.check()
-            return trunk(**{keyword: own}, **given)
-
-        kept = [p for p in inspect.signature(trunk).parameters.values() if p.name != keyword]
-        shared = [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=value)
-            for key, value in options._field_defaults.items()
-        ]
-        whole.__name__ = whole.__qualname__ = trunk.__name__
-        whole.__module__ = trunk.__module__
-        whole.__signature__ = inspect.Signature(kept + shared)
-        whole.__doc__ = f"{inspect.getdoc(trunk)}\n\n{inspect.getdoc(options)}"
-        return whole
-
-    return decorate
+    def __init__(self, message, option):
+        super().__init__(message)
+        self.option = option
 
 
-def check_choice(name, value, legal):
-    """Raises a ValueError that names the legal values unless `value` is one of them."""
-    legal = tuple(legal)
-    if value not in legal:
-        raise ValueError(f"`{name}` must be one of {legal}. Received: {name}={value!r}")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(abc.ABC):
+    """What the networks of every family have.
+
+    A family is a subclass: a frozen, keyword-only dataclass with its own options, a docstring that
+    documents them, `trunk`, and, where not every combination is legal, `check`. Literals, booleans
+    and the types of `keras_resnets.checks` are checked by the fields' types.
+
+    Options of every family:
+        num_classes: Int. Outputs of the classifier.
+        input_shape: `(height, width, channels)`; sides may be `None`. Defaults to the stem's:
+            `(224, 224, 3)` for imagenet, `(32, 32, 3)` for cifar.
+        stem: `"imagenet"` (7x7 stride 2, max-pool; sides from 32) or `"cifar"` (3x3 stride 1;
+            sides from 8).
+        stem_width: Int. Channels of the stem. `None` is the family's own rule, most often the
+            width of the first stage.
+        norm: `"batch"`, `"sync_batch"` (statistics over all replicas) or `"group"` (32 groups of
+            channels; where 32 does not divide the channels, the greatest common divisor of both).
+        padding: What surrounds a map where a convolution or the stem's pool has a stride:
+            `"symmetric"`, as in torch and Caffe, or `"tensorflow"`, TensorFlow's own `SAME`, which
+            networks that were trained in TensorFlow need to give their outputs.
+        include_top: Boolean. `False` ends in the last feature map.
+        pooling: `None`, `"avg"` or `"max"`: the global pool, also without top. With the top,
+            `None` means `"avg"`.
+        classifier_activation: `None` (float32 logits) or a Keras activation such as `"softmax"`.
+        head_dropout: Float in [0, 1). Dropout before the classifier.
+    """
+
+    num_classes: Count = 1000
+    input_shape: tuple[int | None, int | None, int] | None = None
+    stem: str | None = "imagenet"
+    stem_width: Count | None = None
+    norm: Literal["batch", "sync_batch", "group"] = "batch"
+    padding: SamePadding = "symmetric"
+    include_top: bool = True
+    pooling: Literal["avg", "max"] | None = None
+    classifier_activation: str | None = None
+    head_dropout: Rate = 0.0
+
+    # What a family may have of its own, for all its networks.
+    stems: ClassVar[Mapping[str | None, Stem]] = STEMS
+    epsilon: ClassVar[float | None] = None
+    kernel_initializer: ClassVar[Any] = None
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = as_python(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        check_fields(self)
+        check_choice("stem", self.stem, self.stems)
+        if self.input_shape is None:
+            object.__setattr__(self, "input_shape", self.stems[self.stem].default_shape)
+        for cls in reversed(type(self).__mro__):
+            if "check" in vars(cls):
+                vars(cls)["check"](self)
+
+    def check(self):
+        """Raises a ValueError unless the options fit together. Each base class' own is called."""
+        activation = self.classifier_activation
+        is_known = activation is None or hasattr(keras.activations, str(activation))
+        legal = "None or the name of a Keras activation"
+        must("classifier_activation", activation, is_known, legal)
+        shape, smallest = self.input_shape, self.stems[self.stem].smallest_side
+        is_shape = (
+            isinstance(shape, tuple)
+            and len(shape) == 3
+            and all(side is None or (is_count(side) and side >= smallest) for side in shape[:2])
+            and is_count(shape[2])
+        )
+        legal = (
+            f"(height, width, channels), sides None or from {smallest} up for "
+            f"stem={self.stem!r}, channels from 1 up"
+        )
+        must("input_shape", shape, is_shape, legal)
+
+    @abc.abstractmethod
+    def trunk(self) -> Trunk:
+        """The stem, stages and end of the network that these options describe."""
+
+    def build_stem(self, image, width, **arguments):
+        """The maps of the stem, `width` channels wide unless `stem_width` says otherwise."""
+        stem = self.stems[self.stem]
+        return stem.build(image, self.stem_width or width, net=self, **arguments)
+
+    def conv(self, filters, kernel_size, **arguments):
+        """A convolution of this network: its padding, and its family's initialiser."""
+        if self.kernel_initializer:
+            arguments.setdefault("kernel_initializer", self.kernel_initializer)
+        return layers.Conv2D(filters, kernel_size, same_padding=self.padding, **arguments)
+
+    def normalization(self, **arguments):
+        """A normalization layer of this network, with its family's epsilon."""
+        if self.epsilon:
+            arguments.setdefault("epsilon", self.epsilon)
+        return NORMS[self.norm](**arguments)
+
+    def max_pool(self, pool_size, **arguments):
+        """A max-pool of this network: its padding."""
+        return layers.MaxPooling2D(pool_size, same_padding=self.padding, **arguments)
+
+    def refuse_unused(self, reason, *names):
+        """Raises `UnusedOption` if an option that has no effect differs from its default.
+
+        Args:
+            reason: String, why it has none: `"skip='identity'"`.
+            *names: Strings, the options.
+        """
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in names:
+            value = getattr(self, name)
+            if value != defaults[name]:
+                raise UnusedOption(
+                    f"`{name}` must be {defaults[name]!r} with {reason}, which does not use it. "
+                    f"Received: {name}={value!r}",
+                    name,
+                )
+
+
+def as_python(key, value):
+    """A list as a tuple, a NumPy number as Python's: what JSON can say and gives back.
+
+    Raises:
+        ValueError: If JSON cannot say it.
+    """
+    value = tuple(value) if isinstance(value, list) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        json.dumps(value)
+    except TypeError:
+        must(key, value, False, "a number, string, boolean, tuple or None")
+    return value

@@ -7,25 +7,51 @@ pre-activated: `resnet_cifar(..., activation="full_preact")`), only the 3x3 is g
 has the stride.
 """
 
-from keras_resnets.models.registry import variant
+from keras_resnets.models.builders import variant
 from keras_resnets.models.resnet import resnet, resnet_cifar
 
-
-def _resnext(family_builder, depth, cardinality, width_per_group, **fixed):
-    variant(
-        f"ResNeXt{depth}_{cardinality}x{width_per_group}d",
-        f"resnext{depth}_{cardinality}x{width_per_group}d",
-        family_builder,
-        depth=depth,
-        groups=cardinality,
-        width_per_group=width_per_group,
-        **fixed,
-    )
-
-
-for _depth, _cardinality, _width in ((50, 32, 4), (101, 32, 4), (101, 32, 8), (101, 64, 4)):
-    _resnext(resnet, _depth, _cardinality, _width)
-for _cardinality, _width in ((8, 64), (16, 64), (32, 4)):
-    _resnext(
-        resnet_cifar, 29, _cardinality, _width, block="bottleneck", stride_in="3x3", width=64
-    )
+ResNeXt50_32x4d = variant(
+    "ResNeXt50_32x4d", "resnext50_32x4d", resnet, depth=50, groups=32, width_per_group=4
+)
+ResNeXt101_32x4d = variant(
+    "ResNeXt101_32x4d", "resnext101_32x4d", resnet, depth=101, groups=32, width_per_group=4
+)
+ResNeXt101_32x8d = variant(
+    "ResNeXt101_32x8d", "resnext101_32x8d", resnet, depth=101, groups=32, width_per_group=8
+)
+ResNeXt101_64x4d = variant(
+    "ResNeXt101_64x4d", "resnext101_64x4d", resnet, depth=101, groups=64, width_per_group=4
+)
+ResNeXt29_8x64d = variant(
+    "ResNeXt29_8x64d",
+    "resnext29_8x64d",
+    resnet_cifar,
+    depth=29,
+    groups=8,
+    width_per_group=64,
+    block="bottleneck",
+    stride_in="3x3",
+    width=64,
+)
+ResNeXt29_16x64d = variant(
+    "ResNeXt29_16x64d",
+    "resnext29_16x64d",
+    resnet_cifar,
+    depth=29,
+    groups=16,
+    width_per_group=64,
+    block="bottleneck",
+    stride_in="3x3",
+    width=64,
+)
+ResNeXt29_32x4d = variant(
+    "ResNeXt29_32x4d",
+    "resnext29_32x4d",
+    resnet_cifar,
+    depth=29,
+    groups=32,
+    width_per_group=4,
+    block="bottleneck",
+    stride_in="3x3",
+    width=64,
+)

@@ -1,61 +1,55 @@
 """Wide residual networks: Zagoruyko 2016, *Wide Residual Networks* (arXiv 1605.07146)."""
 
+import dataclasses
 import functools
 import re
+from typing import Any, ClassVar, Literal
 
 import keras
 
-from keras_resnets.layers import Conv2D
+from keras_resnets.checks import Count, Rate, is_count, is_number, must
 from keras_resnets.layers.initializers import HE_FAN_IN
-from keras_resnets.models.network import STEMS, Stage
-from keras_resnets.models.options import shares
-from keras_resnets.models.registry import Trunk, family, variant
-from keras_resnets.models.residual import residual
+from keras_resnets.models.assembly import Stage, Trunk
+from keras_resnets.models.builders import family, variant
+from keras_resnets.models.options import Options
 from keras_resnets.models.stochastic_depth import StochasticDepth
+from keras_resnets.models.units import residual
 
 BLOCK_TYPES = ("B(3,3)", "B(3,1)", "B(1,3)", "B(1,3,1)", "B(3,1,1)", "B(3,1,3)")
 
-_conv = functools.partial(Conv2D, kernel_initializer=HE_FAN_IN)
 
-
-def wide(
-    x, width, stride, dilation, name, position, *, kernels, dropout, norm, stochastic_depth
-):
+def wide(x, place, *, net, kernels):
     """BN, ReLU, 3x3 with the stride, BN, ReLU, dropout, 3x3; added to the shortcut (Fig. 1d).
 
     With other kernels, every further convolution has its own BN, ReLU and dropout before it.
     Where the shape changes, the first BN-ReLU is shared: the branch and the shortcut, a 1x1
     convolution with the stride and without BN, both start from its output.
     """
+    name, width, stride = place.name, place.width, place.stride
     changes = stride > 1 or x.shape[-1] != width
 
     def preactivate(y, number):
-        y = norm(name=f"{name}_bn{number}")(y)
+        y = net.normalization(name=f"{name}_bn{number}")(y)
         return keras.layers.ReLU(name=f"{name}_relu{number}")(y)
 
     def branch(y):
         y = y if changes else preactivate(y, 1)
         first, *others = kernels
-        options = {"dilation_rate": dilation}
-        y = _conv(width, first, strides=stride, name=f"{name}_conv1", **options)(y)
+        options = {"dilation_rate": place.dilation}
+        y = net.conv(width, first, strides=stride, name=f"{name}_conv1", **options)(y)
         for number, kernel in enumerate(others, 2):
             y = preactivate(y, number)
-            if dropout:
-                y = keras.layers.Dropout(dropout, name=f"{name}_dropout{number}")(y)
-            y = _conv(width, kernel, name=f"{name}_conv{number}", **options)(y)
+            if net.dropout:
+                y = keras.layers.Dropout(net.dropout, name=f"{name}_dropout{number}")(y)
+            y = net.conv(width, kernel, name=f"{name}_conv{number}", **options)(y)
         return y
 
     shortcut = x
     if changes:
         x = preactivate(x, 1)
-        shortcut = _conv(width, 1, strides=stride, name=f"{name}_shortcut_conv")(x)
-    return residual(shortcut, x, branch, name, position, stochastic_depth=stochastic_depth)
-
-
-def _last_activation(x, *, norm):
-    """BN, ReLU."""
-    x = norm(name="final_bn")(x)
-    return keras.layers.ReLU(name="final_relu")(x)
+        place.activated.append(x)
+        shortcut = net.conv(width, 1, strides=stride, name=f"{name}_shortcut_conv")(x)
+    return residual(shortcut, x, branch, place, net=net)
 
 
 def _parse_kernels(block_type):
@@ -63,53 +57,19 @@ def _parse_kernels(block_type):
     kernels = block_type
     if isinstance(block_type, str) and re.fullmatch(r"B\(\d+(, ?\d+)*\)", block_type):
         kernels = tuple(int(size) for size in re.findall(r"\d+", block_type))
-    is_legal = isinstance(kernels, tuple) and len(kernels) > 0
-    if not is_legal or not all(type(size) is int and size > 0 and size % 2 for size in kernels):
-        raise ValueError(
-            f"`block_type` must be one of {BLOCK_TYPES} or a tuple of odd kernel sizes such as "
-            f"(3, 3, 3). Received: block_type={block_type!r}"
-        )
+    must(
+        "block_type",
+        block_type,
+        isinstance(kernels, tuple)
+        and len(kernels) > 0
+        and all(is_count(size) and size % 2 for size in kernels),
+        f"one of {BLOCK_TYPES} or a tuple of odd kernel sizes such as (3, 3, 3)",
+    )
     return kernels
 
 
-def _blocks_a_stage(depth, kernels):
-    """n of 6n+4, or of 3ln+4 for a block of l convolutions that are all larger than 1x1."""
-    layers = 6 if 1 in kernels else 3 * len(kernels)
-    blocks, rest = divmod(depth - 4, layers) if type(depth) is int else (0, 1)
-    if blocks < 1 or rest:
-        legal = ", ".join(str(layers * n + 4) for n in (1, 2, 3, 4))
-        raise ValueError(
-            f"`depth` must be {layers}n+4 ({legal}, ...) for blocks B{kernels}. "
-            f"Received: depth={depth!r}"
-        )
-    return blocks
-
-
-def _check_numbers(widen, dropout, width):
-    if type(width) is not int or width < 1:
-        raise ValueError(f"`width` must be a positive integer. Received: width={width!r}")
-    if type(widen) not in (int, float) or not 1 <= width * widen < float("inf"):
-        raise ValueError(
-            f"`widen` must be a finite number from 1/{width} up, for at least one channel. "
-            f"Received: widen={widen!r}"
-        )
-    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be in [0, 1). Received: dropout={dropout!r}")
-
-
-@family(num_classes=10, stem="cifar")
-@shares("stochastic_depth", StochasticDepth)
-def wide_resnet(
-    depth=28,
-    widen=10,
-    dropout=0.0,
-    block_type="B(3,3)",
-    width=16,
-    *,
-    stem,
-    norm,
-    stochastic_depth,
-):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WideResNet(Options, StochasticDepth):
     """Wide ResNet for CIFAR: stages of 16, 32, 64 times `widen` channels (Zagoruyko 2016, Table 1).
 
     The wiring is that of szagoruyko/wide-residual-networks (`models/wide-resnet.lua`):
@@ -120,46 +80,81 @@ def wide_resnet(
     convolution and the max-pool too have no BN-ReLU between them.
 
     Args:
-        depth: Int, 6n+4: n blocks in each of the three stages. So it is with every block type of
-            the paper's Table 2, whatever its number of convolutions: only then are the parameters
-            those printed there (1.4M for B(1,3,1) at depth 40, 1.1M for B(3,1,3) at depth 22).
-            Blocks of l convolutions without a 1x1 have 3ln+4, as in Table 3, where all nets of
-            depth 40 have 2.2M parameters. Defaults to 28.
-        widen: Number, the widening factor k. Channels are rounded down. Defaults to 10.
+        depth: Int, 6n+4: n blocks in each of the three stages, also with the block types of the
+            paper's Table 2 that have one or three convolutions: only then are the parameters those
+            printed there (1.4M for B(1,3,1) at depth 40, 1.1M for B(3,1,3) at depth 22). Blocks of
+            l convolutions without a 1x1 have 3ln+4, as in Table 3, where all nets of depth 40 have
+            2.2M parameters.
+        widen: Number, the widening factor k. Channels are rounded down.
         dropout: Float in [0, 1). Dropout between the convolutions of a block, after BN-ReLU. The
-            paper uses 0.3 on CIFAR, 0.4 on SVHN. Defaults to 0.
+            paper uses 0.3 on CIFAR, 0.4 on SVHN.
         block_type: `"B(3,3)"`, `"B(3,1)"`, `"B(1,3)"`, `"B(1,3,1)"`, `"B(3,1,1)"` or
             `"B(3,1,3)"`, the kernel sizes of a block's convolutions, which all have the same
             channels (section 2.2); or any tuple of odd kernel sizes such as `(3, 3, 3)`. The first
-            convolution has the stride. Defaults to `"B(3,3)"`.
-        width: Int. Channels of the stem, and of the first stage before widening. Defaults to 16.
+            convolution has the stride.
+        width: Int. Channels of the stem, and of the first stage before widening.
     """
-    kernels = _parse_kernels(block_type)
-    blocks = _blocks_a_stage(depth, kernels)
-    _check_numbers(widen, dropout, width)
-    block = functools.partial(
-        wide, kernels=kernels, dropout=dropout, norm=norm, stochastic_depth=stochastic_depth
-    )
-    stages = [
-        Stage(block, blocks, int(width * 2**index * widen), stride=1 if index == 0 else 2)
-        for index in range(3)
-    ]
-    return Trunk(
-        functools.partial(STEMS[stem], width=width, norm=None, conv=_conv),
-        stages,
-        functools.partial(_last_activation, norm=norm),
-    )
+
+    num_classes: Count = 10
+    stem: Literal["imagenet", "cifar"] = "cifar"
+    depth: int = 28
+    widen: float = 10
+    dropout: Rate = 0.0
+    block_type: str | tuple[int, ...] = "B(3,3)"
+    width: Count = 16
+
+    kernel_initializer: ClassVar[Any] = HE_FAN_IN
+
+    @property
+    def _layers_a_row(self):
+        """6, or 3l for a block of l convolutions that are all larger than 1x1."""
+        kernels = _parse_kernels(self.block_type)
+        return 6 if 1 in kernels else 3 * len(kernels)
+
+    def check(self):
+        layers = self._layers_a_row
+        examples = ", ".join(str(layers * n + 4) for n in (1, 2, 3, 4))
+        must(
+            "depth",
+            self.depth,
+            is_count(self.depth) and self.depth > 4 and (self.depth - 4) % layers == 0,
+            f"{layers}n+4 ({examples}, ...) for blocks B{_parse_kernels(self.block_type)}",
+        )
+        must(
+            "widen",
+            self.widen,
+            is_number(self.widen) and self.width * self.widen >= 1,
+            f"a finite number from 1/{self.width} up, for at least one channel",
+        )
+
+    def trunk(self):
+        block = functools.partial(wide, net=self, kernels=_parse_kernels(self.block_type))
+        blocks = (self.depth - 4) // self._layers_a_row
+        stages = [
+            Stage(block, blocks, int(self.width * 2**index * self.widen), 1 if index == 0 else 2)
+            for index in range(3)
+        ]
+        stem = functools.partial(self.build_stem, width=self.width, activated=False)
+        return Trunk(stem, stages, self._last_activation)
+
+    def _last_activation(self, x):
+        """BN, ReLU."""
+        x = self.normalization(name="final_bn")(x)
+        return keras.layers.ReLU(name="final_relu")(x)
 
 
-_NETS = (
-    *((16, 4), (16, 8), (16, 10), (22, 8), (22, 10), (28, 10), (28, 12)),
-    *((40, 1), (40, 2), (40, 4), (40, 8), (40, 10), (52, 1)),
-)
-for _depth, _widen in _NETS:
-    variant(
-        f"WideResNet{_depth}_{_widen}",
-        f"wide_resnet{_depth}_{_widen}",
-        wide_resnet,
-        depth=_depth,
-        widen=_widen,
-    )
+wide_resnet = family("wide_resnet", WideResNet)
+
+WideResNet16_4 = variant("WideResNet16_4", "wide_resnet16_4", wide_resnet, depth=16, widen=4)
+WideResNet16_8 = variant("WideResNet16_8", "wide_resnet16_8", wide_resnet, depth=16, widen=8)
+WideResNet16_10 = variant("WideResNet16_10", "wide_resnet16_10", wide_resnet, depth=16, widen=10)
+WideResNet22_8 = variant("WideResNet22_8", "wide_resnet22_8", wide_resnet, depth=22, widen=8)
+WideResNet22_10 = variant("WideResNet22_10", "wide_resnet22_10", wide_resnet, depth=22, widen=10)
+WideResNet28_10 = variant("WideResNet28_10", "wide_resnet28_10", wide_resnet, depth=28, widen=10)
+WideResNet28_12 = variant("WideResNet28_12", "wide_resnet28_12", wide_resnet, depth=28, widen=12)
+WideResNet40_1 = variant("WideResNet40_1", "wide_resnet40_1", wide_resnet, depth=40, widen=1)
+WideResNet40_2 = variant("WideResNet40_2", "wide_resnet40_2", wide_resnet, depth=40, widen=2)
+WideResNet40_4 = variant("WideResNet40_4", "wide_resnet40_4", wide_resnet, depth=40, widen=4)
+WideResNet40_8 = variant("WideResNet40_8", "wide_resnet40_8", wide_resnet, depth=40, widen=8)
+WideResNet40_10 = variant("WideResNet40_10", "wide_resnet40_10", wide_resnet, depth=40, widen=10)
+WideResNet52_1 = variant("WideResNet52_1", "wide_resnet52_1", wide_resnet, depth=52, widen=1)

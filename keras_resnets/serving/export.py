@@ -10,9 +10,9 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.images import decode_image
+from keras_resnets.models.builders import create_model
 from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
 from keras_resnets.models.network import Network, dtype_policy
-from keras_resnets.models.registry import create_model
 
 
 def export(model, name, root="saved_models", top=5):

@@ -9,6 +9,7 @@ from keras_resnets import data
 from keras_resnets.analysis.plots import plot_curves
 from keras_resnets.models import Preprocessing, create_model
 from keras_resnets.models.network import dtype_policy
+from keras_resnets.models.stems import STEMS
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.distribution import describe_devices, make_strategy
 from keras_resnets.training.evaluation import evaluate
@@ -16,7 +17,7 @@ from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.run_directory import RunDirectory, best_epoch, read_checkpoint
 from keras_resnets.training.schedules import boundary_steps, make_schedule
 
-DEFAULT_SIZE = (224, 224)
+DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
 # The share of an image's shorter side that the central crop keeps: 224 of 256.
 CROP_SHARE = 0.875
 

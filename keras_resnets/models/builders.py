@@ -1,0 +1,179 @@
+"""Families and their variants: builders of networks from dataclasses of options."""
+
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+from keras_resnets.models import registry
+from keras_resnets.models.assembly import assemble
+from keras_resnets.models.network import FORMAT, Network
+from keras_resnets.models.options import Options, as_python
+
+P = ParamSpec("P")
+
+# A docstring's section of options, and one option of it with its further lines.
+_SECTION = re.compile(r"^(Args|Options of [^\n]*):\n((?: {4}.*\n?|\n)*)", re.MULTILINE)
+_ENTRY = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
+
+_RETURNS = """
+Returns:
+    A `Network`, which is a functional `keras.Model` from images `(batch, height, width,
+    channels)` to logits `(batch, num_classes)`.
+
+Raises:
+    ValueError: If an option is unknown or its value is not legal.
+"""
+
+
+def family(name: str, options: Callable[P, Options]) -> Callable[P, Network]:
+    """Makes a dataclass of options a builder of networks: `resnet = family("resnet", ResNet)`.
+
+    Args:
+        name: String. The registry name, which is also the builder's own.
+        options: Subclass of `Options`, a frozen, keyword-only dataclass. Its docstring and those
+            of its bases, one section of options each, make the builder's.
+
+    Returns:
+        A function of the options, by keyword, that returns a `Network`.
+    """
+    return _make_builder(name, name, options, name, {})
+
+
+def variant(
+    name: str, registry_name: str, family_builder: Callable[P, Network], **fixed: Any
+) -> Callable[P, Network]:
+    """Names one member of a family: `ResNet50 = variant("ResNet50", "resnet50", resnet, depth=50)`.
+
+    Args:
+        name: String, the public name in the field's spelling.
+        registry_name: String, the lower-case name for `create_model`.
+        family_builder: A builder made by `family`.
+        **fixed: The options that make this member. A call cannot change them.
+
+    Returns:
+        The builder.
+    """
+    options = family_builder.options  # type: ignore[attr-defined]
+    return _make_builder(name, registry_name, options, family_builder.__name__, fixed)
+
+
+def create_model(name: str, **options: Any) -> Network:
+    """Builds a network by its registry name.
+
+    Args:
+        name: String, one of `list_models()` or the name of a family (`"resnet"`).
+        **options: The builder's options; `help(keras_resnets.ResNet50)` lists them.
+            `create_model(model.registry_name, **model.options)` builds any network again.
+
+    Returns:
+        A `Network`.
+
+    Raises:
+        ValueError: If the name or an option is unknown (the nearest is suggested), or a value is
+            not legal.
+    """
+    return registry.find(name)(**options)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The names and defaults of the options of a registered model, as a dictionary."""
+    parameters = inspect.signature(registry.find(name)).parameters
+    return {key: parameter.default for key, parameter in parameters.items()}
+
+
+def _make_builder(name, registry_name, options, family_name, fixed):
+    def build(given, layer_order=FORMAT):
+        chosen = options(**_checked(name, options, fixed, family_name, given))
+        output, plan = assemble(chosen)
+        return Network(
+            plan,
+            output,
+            registry_name=registry_name,
+            family=family_name,
+            options=dataclasses.asdict(chosen),
+            layer_order=layer_order,
+        )
+
+    def builder(*args, **given):
+        if args:
+            raise ValueError(f"{name} takes its options by name. Received: {args[0]!r} without one")
+        return build(given)
+
+    builder.__name__ = builder.__qualname__ = name
+    builder.__module__ = options.__module__
+    builder.__signature__ = _signature(options, fixed)
+    builder.__doc__ = _documentation(name, options, family_name, fixed)
+    builder.options, builder.fixed, builder.build = options, fixed, build
+    registry.register(registry_name, builder, is_variant=bool(fixed))
+    return builder
+
+
+def _checked(name, options, fixed, family_name, given):
+    """The options that were given with those that are fixed."""
+    known = [field.name for field in dataclasses.fields(options)]
+    for key, value in given.items():
+        if key not in known:
+            legal = ", ".join(known)
+            raise ValueError(
+                f"{name} has no option `{key}`.{registry.nearest(key, known)} It has: {legal}."
+            )
+        if key in fixed and as_python(key, value) != fixed[key]:
+            raise ValueError(
+                f"{name} fixes `{key}` at {fixed[key]!r}; `{family_name}` builds other members. "
+                f"Received: {key}={value!r}"
+            )
+    return {**given, **fixed}
+
+
+def _bases(options):
+    """The dataclasses of a family's options: the common ones, its own, those it shares."""
+    own = [cls for cls in options.__mro__ if dataclasses.is_dataclass(cls) and cls is not Options]
+    return [Options, *own]
+
+
+def _signature(options, fixed):
+    fields = {field.name: field for field in dataclasses.fields(options)}
+    names = [key for cls in _bases(options) for key in vars(cls).get("__annotations__", ())]
+    free = [key for key in dict.fromkeys(names) if key in fields and key not in fixed]
+    return inspect.Signature(
+        [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=fields[key].default)
+            for key in free
+        ]
+    )
+
+
+def _documentation(name, options, family_name, fixed):
+    """The family's docstring with the options of all its bases, in the order of the signature."""
+    titles, texts = {}, {}
+    for cls in reversed(options.__mro__):
+        for title, entries in _SECTION.findall(inspect.cleandoc(vars(cls).get("__doc__") or "")):
+            for key, text in _ENTRY.findall(entries):
+                titles.setdefault(key, title)
+                texts[key] = text.rstrip()
+    sections = {}
+    for key, parameter in _signature(options, fixed).parameters.items():
+        text = f"{key}: {texts.get(key, '')}"
+        if "Defaults to" not in text:
+            text += f" Defaults to `{parameter.default!r}`."
+        sections.setdefault(titles.get(key, "Args"), []).append(_wrap(text))
+    summary = _SECTION.sub("", inspect.cleandoc(options.__doc__)).strip()
+    if fixed:
+        settings = ", ".join(f"{key}={value!r}" for key, value in fixed.items())
+        summary = f"{name} is `{family_name}({settings})`.\n\n{summary}"
+    parts = ["\n".join([f"{title}:", *entries]) for title, entries in sections.items()]
+    return "\n\n".join([summary, *parts, _RETURNS.strip()])
+
+
+def _wrap(text):
+    return textwrap.fill(
+        " ".join(text.split()),
+        width=96,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 8,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
