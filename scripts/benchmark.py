@@ -153,7 +153,7 @@ def measure_pair(case, precision):
     """Times both sides of a case in turn. Returns a JSON-able row."""
     import keras
 
-    from keras_resnets.models.network import dtype_policy
+    from keras_resnets.models.policies import dtype_policy
 
     name, reference, *builders, batch_size = PAIRS[case]
     keras.backend.clear_session()
@@ -182,7 +182,7 @@ def measure_family(name, precision):
     import keras
 
     from keras_resnets.analysis import complexity
-    from keras_resnets.models.network import dtype_policy
+    from keras_resnets.models.policies import dtype_policy
 
     keras.backend.clear_session()
     with dtype_policy(precision):

@@ -15,7 +15,7 @@ from PIL import Image
 
 import keras_resnets
 from keras_resnets import Preprocessing
-from keras_resnets.models.network import dtype_policy
+from keras_resnets.models.policies import dtype_policy
 from keras_resnets.serving import export
 
 NAMES = ("ant", "bée", "cat", "dog", "emu", "fox")

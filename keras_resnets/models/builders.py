@@ -18,6 +18,9 @@ P = ParamSpec("P")
 _SECTION = re.compile(r"^(Args|Options of [^\n]*):\n((?: {4}.*\n?|\n)*)", re.MULTILINE)
 _ENTRY = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
+# What an error names of the options.
+_COMMON = ("num_classes", "input_shape", "stem", "include_top", "norm")
+
 _RETURNS = """
 Returns:
     A `Network`, which is a functional `keras.Model` from images `(batch, height, width,
@@ -93,7 +96,7 @@ def _make_builder(name, registry_name, options, family_name, fixed):
             output,
             registry_name=registry_name,
             family=family_name,
-            options=dataclasses.asdict(chosen),
+            options=chosen,
             layer_order=layer_order,
         )
 
@@ -106,7 +109,8 @@ def _make_builder(name, registry_name, options, family_name, fixed):
     builder.__module__ = options.__module__
     builder.__signature__ = _signature(options, fixed)
     builder.__doc__ = _documentation(name, options, family_name, fixed)
-    builder.options, builder.fixed, builder.build = options, fixed, build
+    builder.options, builder.family = options, family_name
+    builder.fixed, builder.build = fixed, build
     registry.register(registry_name, builder, is_variant=bool(fixed))
     return builder
 
@@ -116,9 +120,9 @@ def _checked(name, options, fixed, family_name, given):
     known = [field.name for field in dataclasses.fields(options)]
     for key, value in given.items():
         if key not in known:
-            legal = ", ".join(known)
             raise ValueError(
-                f"{name} has no option `{key}`.{registry.nearest(key, known)} It has: {legal}."
+                f"{name} has no option `{key}`.{registry.nearest(key, known)} It has "
+                f"{', '.join(_COMMON)} and those that help({name}) lists"
             )
         if key in fixed and as_python(key, value) != fixed[key]:
             raise ValueError(
@@ -137,13 +141,26 @@ def _bases(options):
 def _signature(options, fixed):
     fields = {field.name: field for field in dataclasses.fields(options)}
     names = [key for cls in _bases(options) for key in vars(cls).get("__annotations__", ())]
-    free = [key for key in dict.fromkeys(names) if key in fields and key not in fixed]
+    hidden = {*fixed, *_unused(options, fixed)}
+    free = [key for key in dict.fromkeys(names) if key in fields and key not in hidden]
     return inspect.Signature(
         [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=fields[key].default)
             for key in free
         ]
     )
+
+
+def _unused(options, fixed):
+    """The options that no member with these fixed ones can use."""
+    if not fixed:
+        return set()
+    return {
+        name
+        for unused in options(**fixed).all_unused()
+        if unused.because in fixed
+        for name in unused.names
+    }
 
 
 def _documentation(name, options, family_name, fixed):

@@ -14,7 +14,7 @@ from keras_resnets.layers.stochastic_depth import Draw
 from keras_resnets.models.assembly import Stage, Trunk
 from keras_resnets.models.builders import family, variant
 from keras_resnets.models.network import Network
-from keras_resnets.models.options import Options
+from keras_resnets.models.options import Options, Unused
 from keras_resnets.models.stems import NO_STEM, STEMS, Stem
 
 
@@ -140,6 +140,13 @@ class FractalNet(Options):
 
     stems: ClassVar[Mapping[str | None, Stem]] = {**STEMS, None: NO_STEM}
     kernel_initializer: ClassVar[Any] = XAVIER
+    interchangeable: ClassVar[tuple[str, ...]] = (
+        *("dropout", "drop_path", "global_ratio", "drop_path_draw"),
+    )
+
+    def unused(self):
+        if self.stem is None:
+            yield Unused(("stem_width",), "stem=None", "stem")
 
     def check(self):
         rates = self.dropout if isinstance(self.dropout, tuple) else (self.dropout,) * self.blocks
@@ -158,8 +165,6 @@ class FractalNet(Options):
             all(side is None or side >= smallest for side in self.input_shape[:2]),
             f"of sides None or from {smallest} up, for one 2x2 pool a block",
         )
-        if self.stem is None:
-            self.refuse_unused("stem=None", "stem_width")
 
     @property
     def rates(self):
@@ -227,15 +232,7 @@ def extract_column(model, column):
         )
     if column is None:  # which would be the whole fractal again
         raise ValueError("`column` must be an integer from 1 up. Received: column=None")
-    config = model.get_config()
-    config["options"]["column"] = column
-    config |= {"name": f"{model.name}_column{column}", "frozen": []}
-    net = Network.from_config(config)
-    for layer in net.layers:
-        source = model.get_layer(layer.name)
-        layer.set_weights(source.get_weights())
-        layer.trainable = source.trainable
-    return net
+    return model.copy_with(name=f"{model.name}_column{column}", column=column)
 
 
 fractalnet = family("fractalnet", FractalNet)

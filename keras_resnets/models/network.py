@@ -1,16 +1,19 @@
 """The model that remembers how it was built."""
 
-import contextlib
 import dataclasses
+import os
+import warnings
 from typing import Any
 
 import keras
 
 from keras_resnets import layers
+from keras_resnets._version import __version__
 from keras_resnets.images import Preprocessing
-from keras_resnets.models import registry, weight_files
+from keras_resnets.models import edits, registry, weight_files
 from keras_resnets.models.graph import ordered_layers
-from keras_resnets.models.options import UnusedOption
+from keras_resnets.models.options import Options, without_unused
+from keras_resnets.models.policies import dtype_policy
 from keras_resnets.models.records import Block, Plan, StageRecord, StemRecord
 
 # Of the configs in .keras files. 1 had only the options that a call may change, and ordered the
@@ -24,10 +27,11 @@ class _Identity:
 
     registry_name: str
     family: str
-    options: dict
+    options: Options
     plan: Plan
     layer_order: int
     layers: dict = dataclasses.field(default_factory=dict)  # in each order that was asked for
+    fresh: dict = dataclasses.field(default_factory=dict)  # the layers' configs when it was built
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -52,13 +56,12 @@ class Network(keras.Model):
         class_names: Tuple of strings, one for each output, or `None` if unknown.
     """
 
-    def __init__(
-        self, plan, output, *, registry_name, family, options, layer_order=FORMAT, name=None
-    ):
+    def __init__(self, plan, output, *, registry_name, family, options, layer_order=FORMAT):
         self._identity = _Identity(registry_name, family, options, plan, layer_order)
-        super().__init__(plan.image, output, name=name or registry_name)
+        super().__init__(plan.image, output, name=options.name or registry_name)
         if layer_order < FORMAT and self._ordered(FORMAT) == self.layers:
             self._identity = dataclasses.replace(self._identity, layer_order=FORMAT)
+        self._identity.fresh.update(edits.snapshot(self.layers))
         self._class_names = None
         self.preprocessing = None
 
@@ -66,7 +69,9 @@ class Network(keras.Model):
     def layers(self):
         """All layers in the order of the graph, those of skippable branches included.
 
-        The order does not depend on stochastic depth, and neither does a file of weights.
+        The order does not depend on stochastic depth, and neither does a file of weights. The
+        layers of a skippable branch are in a graph of their own: a model of their outputs starts
+        at `branch.input`, see `blocks`, not at the network's input.
         """
         return self._ordered(self._identity.layer_order)
 
@@ -88,7 +93,11 @@ class Network(keras.Model):
 
     @property
     def options(self) -> dict[str, Any]:
-        return dict(self._identity.options)
+        return dataclasses.asdict(self._identity.options)
+
+    @property
+    def wiring(self) -> dict[str, Any]:
+        return self._identity.options.wiring()
 
     @property
     def stem(self) -> StemRecord:
@@ -136,12 +145,15 @@ class Network(keras.Model):
         first_conv = next(layer for layer in self.layers if isinstance(layer, layers.Conv2D))
         return {
             "format": FORMAT,
+            "version": __version__,
             "layer_order": self._identity.layer_order,
             "registry_name": self.registry_name,
             "options": self.options,
             "name": self.name,
             "dtype": first_conv.dtype_policy.name,
-            "frozen": [layer.name for layer in self.layers if not layer.trainable],
+            "trainable": self.trainable,
+            "frozen": edits.frozen(self.layers),
+            "edits": edits.changes(self.layers, self._identity.fresh),
             "preprocessing": self.preprocessing and self.preprocessing.get_config(),
             "class_names": self.class_names,
         }
@@ -150,27 +162,108 @@ class Network(keras.Model):
     def from_config(cls, config, custom_objects=None):
         if config.get("format", 1) > FORMAT:
             raise ValueError(
-                "The file was written by a newer keras_resnets: its format must be at most "
-                f"{FORMAT}. Received: format={config['format']}"
+                f"The file was written by keras_resnets {config.get('version', 'of later')}, whose "
+                f"format {config['format']} this version ({__version__}) does not know: update it"
             )
+        builder, options = registry.find(config["registry_name"]), config["options"]
+        if config.get("format", 1) == 1:
+            options = without_unused(builder.options, {**options, **builder.fixed})
         with dtype_policy(config["dtype"]):
-            model = _build(config)
+            model = builder.build(options, config.get("layer_order", 1))
         model.name = config["name"]
-        for name in config["frozen"]:
-            model.get_layer(name).trainable = False
+        own = {layer.name: layer for layer in model.layers}
+        for name, changed in config.get("edits", {}).items():
+            if name in own:  # a copy may do without
+                edits.apply(own[name], changed)
+        edits.freeze(model, config.get("trainable", True), config["frozen"])
         if config["preprocessing"]:
             model.preprocessing = Preprocessing(**config["preprocessing"])
         model.class_names = config["class_names"]
         return model
 
+    def copy_with(self, dtype=None, name=None, **options):
+        """A copy of the network with other options, and with the same weights.
+
+        Preprocessing, class names, changed and frozen layers are taken over as far as the copy has
+        them.
+
+        Args:
+            dtype: String, a Keras dtype policy. Defaults to the network's own.
+            name: String, the copy's name. Defaults to the network's own.
+            **options: What differs: `include_top`, `input_shape`, `survival`, ...
+
+        Returns:
+            A `Network`.
+
+        Raises:
+            ValueError: If an option is not legal, or a layer of the copy other than the classifier
+                is not in this network, or has another shape.
+        """
+        config = self.get_config()
+        config["options"] |= options
+        config["dtype"] = dtype or config["dtype"]
+        config["name"] = name or config["name"]
+        if "num_classes" in options or not config["options"]["include_top"]:
+            config["class_names"] = None
+        model = type(self).from_config(config)
+        sources = {layer.name: layer for layer in self.layers}
+        for layer in model.layers:
+            if not layer.weights or isinstance(layer, layers.Merge):
+                continue
+            values = sources[layer.name].get_weights() if layer.name in sources else []
+            if [value.shape for value in values] == [tuple(w.shape) for w in layer.weights]:
+                layer.set_weights(values)
+            elif layer.name != "logits":
+                raise ValueError(
+                    f"The copy's layer {layer.name} has no counterpart of the same shape in "
+                    f"{self.name}: only the classifier may differ"
+                )
+        return model
+
+    def reset_classifier(self, num_classes, class_names=None):
+        """A copy of the network with a new classifier, for fine-tuning on other classes.
+
+        Args:
+            num_classes: Int.
+            class_names: Sequence of strings, or `None`. Defaults to `None`.
+
+        Returns:
+            A `Network` with the weights of all other layers and the same preprocessing; its
+            classifier starts as that of any new network.
+        """
+        model = self.copy_with(num_classes=num_classes, include_top=True)
+        model.class_names = class_names
+        return model
+
     def load_weights(self, filepath, skip_mismatch=False, **kwargs):
         """Loads weights as `keras.Model.load_weights` does.
 
+        A file loads across what does not change the trunk's computation: survival, dropout, the
+        head, the input's size.
+
         Raises:
-            ValueError: If the file's layers stand in another order than the network's.
+            ValueError: If the file is of a differently wired network, if its layers stand in
+                another order, or if shapes differ and `skip_mismatch` is `False`.
         """
-        weight_files.check_order(self, filepath)
+        weight_files.check(self, filepath, skip_mismatch)
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+
+    def save_weights(self, filepath, *args, **kwargs):
+        """Saves weights as `keras.Model.save_weights` does, with family and wiring."""
+        super().save_weights(filepath, *args, **kwargs)
+        if os.fspath(filepath).endswith(".weights.h5"):
+            weight_files.stamp(self, filepath)
+
+    def compile(self, *args, jit_compile="auto", **kwargs):
+        """Configures training as `keras.Model.compile` does."""
+        skipping = any(isinstance(layer, layers.SkippingMerge) for layer in self.layers)
+        if jit_compile is True and skipping:
+            warnings.warn(
+                "XLA computes skippable branches many times more slowly: compile with "
+                "jit_compile=False, or build with survival_draw='sample'",
+                stacklevel=2,
+            )
+        super().compile(*args, jit_compile=jit_compile, **kwargs)
 
     def average_statistics(self):
         """Makes the moving statistics of batch normalization equal on all replicas: their mean.
@@ -196,27 +289,3 @@ class Network(keras.Model):
     def export(self, *args, **kwargs):
         self.average_statistics()
         return super().export(*args, **kwargs)
-
-
-def _build(config):
-    """The network of a config, whatever its format."""
-    builder, options = registry.find(config["registry_name"]), dict(config["options"])
-    layer_order = config.get("layer_order", 1)
-    while True:
-        try:
-            return builder.build(options, layer_order)
-        except UnusedOption as error:  # the first format let them pass
-            if config.get("format", 1) > 1:
-                raise
-            del options[error.option]
-
-
-@contextlib.contextmanager
-def dtype_policy(policy):
-    """Builds layers under a Keras dtype policy and gives the global one back afterwards."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

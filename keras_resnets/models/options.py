@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -21,6 +21,20 @@ NORMS = {
     "sync_batch": functools.partial(layers.BatchNormalization, synchronized=True),
     "group": layers.GroupNormalization,
 }
+
+
+class Unused(NamedTuple):
+    """Options that have no effect, and must hence keep their defaults.
+
+    Attributes:
+        names: Tuple of strings.
+        reason: String: `"skip='identity'"`.
+        because: String, the option that makes it so.
+    """
+
+    names: tuple[str, ...]
+    reason: str
+    because: str
 
 
 class UnusedOption(ValueError):
@@ -40,13 +54,15 @@ class Options(abc.ABC):
     """What the networks of every family have.
 
     A family is a subclass: a frozen, keyword-only dataclass with its own options, a docstring that
-    documents them, `trunk`, and, where not every combination is legal, `check`. Literals, booleans
-    and the types of `keras_resnets.checks` are checked by the fields' types.
+    documents them, `trunk`, and, where not every combination is legal or has an effect, `check` and
+    `unused`. Literals, booleans and the types of `keras_resnets.checks` are checked by the fields'
+    types.
 
     Options of every family:
         num_classes: Int. Outputs of the classifier.
-        input_shape: `(height, width, channels)`; sides may be `None`. Defaults to the stem's:
-            `(224, 224, 3)` for imagenet, `(32, 32, 3)` for cifar.
+        input_shape: `(height, width, channels)`; sides may be `None`. Defaults to the stem's,
+            `(224, 224, 3)` for imagenet, `(32, 32, 3)` for cifar, and without top to
+            `(None, None, 3)`.
         stem: `"imagenet"` (7x7 stride 2, max-pool; sides from 32) or `"cifar"` (3x3 stride 1;
             sides from 8).
         stem_width: Int. Channels of the stem. `None` is the family's own rule, most often the
@@ -61,6 +77,8 @@ class Options(abc.ABC):
             `None` means `"avg"`.
         classifier_activation: `None` (float32 logits) or a Keras activation such as `"softmax"`.
         head_dropout: Float in [0, 1). Dropout before the classifier.
+        name: String. Name of the model, which must differ where two are parts of a third. Defaults
+            to the registry name.
     """
 
     num_classes: Count = 1000
@@ -73,7 +91,15 @@ class Options(abc.ABC):
     pooling: Literal["avg", "max"] | None = None
     classifier_activation: str | None = None
     head_dropout: Rate = 0.0
+    name: str | None = None
 
+    # Options with which a net computes the same, or the same up to its head, from the same weights:
+    # a file of weights loads across them. Each class says its own.
+    interchangeable: ClassVar[tuple[str, ...]] = (
+        *("num_classes", "input_shape", "include_top", "pooling", "classifier_activation"),
+        *("head_dropout", "name"),
+        "stem_width",  # shows in the shapes
+    )
     # What a family may have of its own, for all its networks.
     stems: ClassVar[Mapping[str | None, Stem]] = STEMS
     epsilon: ClassVar[float | None] = None
@@ -86,7 +112,10 @@ class Options(abc.ABC):
         check_fields(self)
         check_choice("stem", self.stem, self.stems)
         if self.input_shape is None:
-            object.__setattr__(self, "input_shape", self.stems[self.stem].default_shape)
+            *sides, channels = self.stems[self.stem].default_shape
+            sides = sides if self.include_top else (None, None)
+            object.__setattr__(self, "input_shape", (*sides, channels))
+        self._refuse_unused()
         for cls in reversed(type(self).__mro__):
             if "check" in vars(cls):
                 vars(cls)["check"](self)
@@ -97,6 +126,8 @@ class Options(abc.ABC):
         is_known = activation is None or hasattr(keras.activations, str(activation))
         legal = "None or the name of a Keras activation"
         must("classifier_activation", activation, is_known, legal)
+        is_name = self.name is None or (isinstance(self.name, str) and self.name)
+        must("name", self.name, is_name, "None or a string")
         shape, smallest = self.input_shape, self.stems[self.stem].smallest_side
         is_shape = (
             isinstance(shape, tuple)
@@ -113,6 +144,15 @@ class Options(abc.ABC):
     @abc.abstractmethod
     def trunk(self) -> Trunk:
         """The stem, stages and end of the network that these options describe."""
+
+    def wiring(self):
+        """What decides what a net computes from given weights: dictionary of options."""
+        free = {
+            name for cls in type(self).__mro__ for name in vars(cls).get("interchangeable", ())
+        }
+        options = {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
+        # Both normalize alike; they differ in what they take the statistics of a batch from.
+        return options | {"norm": self.norm.removeprefix("sync_")}
 
     def build_stem(self, image, width, **arguments):
         """The maps of the stem, `width` channels wide unless `stem_width` says otherwise."""
@@ -135,22 +175,42 @@ class Options(abc.ABC):
         """A max-pool of this network: its padding."""
         return layers.MaxPooling2D(pool_size, same_padding=self.padding, **arguments)
 
-    def refuse_unused(self, reason, *names):
-        """Raises `UnusedOption` if an option that has no effect differs from its default.
-
-        Args:
-            reason: String, why it has none: `"skip='identity'"`.
-            *names: Strings, the options.
-        """
+    def _refuse_unused(self):
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in names:
-            value = getattr(self, name)
-            if value != defaults[name]:
-                raise UnusedOption(
-                    f"`{name}` must be {defaults[name]!r} with {reason}, which does not use it. "
-                    f"Received: {name}={value!r}",
-                    name,
-                )
+        for unused in self.all_unused():
+            for name in unused.names:
+                value = getattr(self, name)
+                if value != defaults[name]:
+                    raise UnusedOption(
+                        f"`{name}` must be {defaults[name]!r} with {unused.reason}, which does "
+                        f"not use it. Received: {name}={value!r}",
+                        name,
+                    )
+
+    def all_unused(self):
+        """Yields what the `unused` of the class and of each of its bases yield."""
+        for cls in reversed(type(self).__mro__):
+            if "unused" in vars(cls):
+                yield from vars(cls)["unused"](self)
+
+
+def without_unused(options, given):
+    """The given options less those that have no effect, which the first format of files let pass.
+
+    Args:
+        options: Subclass of `Options`.
+        given: Dictionary.
+
+    Returns:
+        Dictionary.
+    """
+    given = dict(given)
+    while True:
+        try:
+            options(**given)
+            return given
+        except UnusedOption as error:
+            del given[error.option]
 
 
 def as_python(key, value):

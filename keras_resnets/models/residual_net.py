@@ -6,11 +6,11 @@ The blocks are those of He 2015, *Deep Residual Learning for Image Recognition* 
 import abc
 import dataclasses
 import functools
-from typing import Literal
+from typing import ClassVar, Literal
 
 from keras_resnets.checks import Count, must
 from keras_resnets.models.assembly import Stage, Trunk
-from keras_resnets.models.options import Options
+from keras_resnets.models.options import Options, Unused
 from keras_resnets.models.stochastic_depth import StochasticDepth
 from keras_resnets.models.units import residual_unit
 from keras_resnets.models.wiring import Wiring, final_activation
@@ -25,6 +25,8 @@ class ResidualNet(Options, Wiring, StochasticDepth):
     width: Count = 64
     groups: Count = 1
     width_per_group: Count = 64
+
+    decides_blocks: ClassVar[str]  # the option that decides between basic and bottleneck
 
     @property
     @abc.abstractmethod
@@ -41,27 +43,33 @@ class ResidualNet(Options, Wiring, StochasticDepth):
         """`"A"`, `"B"` or `"C"`."""
         return "C" if self.skip == "conv" else self.shortcut or self.usual_shortcut
 
+    def unused(self):
+        legal = {"none": (self.usual_shortcut,), "conv": (self.usual_shortcut, "C")}
+        if self.shortcut not in legal.get(self.skip, (self.shortcut,)):
+            yield Unused(("shortcut",), f"skip={self.skip!r}", "skip")
+        if self.skip == "none":
+            yield Unused(("shortcut_pad",), "skip='none'", "skip")
+        elif self.shortcut_kind != "A":
+            yield Unused(("shortcut_pad",), f"shortcut={self.shortcut_kind!r}", "shortcut")
+        if self.block_kind == "basic":
+            yield Unused(
+                ("stride_in", "groups", "width_per_group"), "basic blocks", self.decides_blocks
+            )
+
     def check(self):
-        is_used = self.skip not in ("none", "conv") or self.shortcut == self.usual_shortcut
-        if not is_used and (self.skip, self.shortcut) != ("conv", "C"):
-            self.refuse_unused(f"skip={self.skip!r}", "shortcut")
         must(
             "survival",
             self.survival,
             self.skip != "none" or self.survival == 1,
             "1 with skip='none': a plain net cannot do without a block",
         )
-        if self.block_kind == "basic":
-            self.refuse_unused("basic blocks", "stride_in", "groups", "width_per_group")
         must(
             "width_per_group",
             self.width_per_group,
             self.width * self.width_per_group >= 64,
             f"at least 64 / width = {64 / self.width:g}, for one channel a group",
         )
-        if self.shortcut_kind != "A":
-            self.refuse_unused(f"shortcut={self.shortcut_kind!r}", "shortcut_pad")
-        elif self.skip != "none":
+        if self.shortcut_kind == "A" and self.skip != "none":
             channels = self.width * (1 if self.block_kind == "basic" else 4)
             must(
                 "stem_width",
@@ -90,6 +98,9 @@ class ResidualNet(Options, Wiring, StochasticDepth):
     def end_branch(self, y, place):
         """What ends every branch, before the addition: nothing. For families with attention."""
         return y
+
+    def wiring(self):
+        return super().wiring() | {"shortcut": self.shortcut_kind}
 
     @property
     def has_bare_stem(self):

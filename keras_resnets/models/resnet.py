@@ -1,7 +1,7 @@
 """Residual networks: He 2015, *Deep Residual Learning for Image Recognition* (arXiv 1512.03385)."""
 
 import dataclasses
-from typing import Literal
+from typing import ClassVar, Literal
 
 from keras_resnets.checks import Count, is_count, must
 from keras_resnets.models.builders import family, variant
@@ -50,6 +50,10 @@ class ResNet(ResidualNet):
     shortcut: Literal["A", "B", "C"] = "B"
     output_stride: Literal[8, 16, 32] | None = None
     replace_stride_with_dilation: tuple[bool, bool, bool] | None = None
+
+    decides_blocks: ClassVar[str] = "depth"
+    # As torchvision's segmentation nets take the weights of its classifiers.
+    interchangeable: ClassVar[tuple[str, ...]] = ("output_stride", "replace_stride_with_dilation")
 
     @property
     def block_kind(self):
@@ -124,6 +128,8 @@ class ResNetCifar(ResidualNet):
     block: Literal["basic", "bottleneck"] = "basic"
     stride_in: Literal["3x3", "1x1"] = "1x1"
     width: Count = 16
+
+    decides_blocks: ClassVar[str] = "block"
 
     @property
     def block_kind(self):

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import statistics
-from typing import Literal
+from typing import ClassVar, Literal
 
 from keras_resnets.checks import Survival
 from keras_resnets.layers.stochastic_depth import Draw
@@ -29,6 +29,8 @@ class StochasticDepth:
     survival: Survival = 1.0
     survival_rule: Literal["linear", "uniform"] = "linear"
     survival_draw: Draw = "batch"
+
+    interchangeable: ClassVar[tuple[str, ...]] = ("survival", "survival_rule", "survival_draw")
 
     def survival_at(self, position):
         """The survival probability of the block at `position`, l / L in (0, 1]."""

@@ -104,6 +104,7 @@ class WideResNet(Options, StochasticDepth):
     width: Count = 16
 
     kernel_initializer: ClassVar[Any] = HE_FAN_IN
+    interchangeable: ClassVar[tuple[str, ...]] = ("dropout",)
 
     @property
     def _layers_a_row(self):

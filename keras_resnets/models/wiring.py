@@ -6,7 +6,7 @@ The variants are those of He 2016, *Identity Mappings in Deep Residual Networks*
 
 import dataclasses
 import functools
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import keras
 
@@ -14,6 +14,7 @@ from keras_resnets.checks import Number, Rate, must
 from keras_resnets.layers import ZeroPadShortcut
 from keras_resnets.layers.initializers import constant
 from keras_resnets.layers.merge import Pad
+from keras_resnets.models.options import Unused
 
 
 class Placement(NamedTuple):
@@ -95,23 +96,38 @@ class Wiring:
     skip_dropout: Rate = 0.5
     skip_lambda: Number = 0.9
 
+    # Of these only training, or its start, takes notice.
+    interchangeable: ClassVar[tuple[str, ...]] = (
+        "zero_init_residual",
+        "gate_bias",
+        "skip_dropout",
+    )
+
     @property
     def placement(self):
         """The `Placement` of batch norms and ReLUs."""
         return PLACEMENTS[self.activation]
 
+    def unused(self):
+        """Yields the options of other kinds of shortcut."""
+        names = tuple(name for name, skips in _OF_SKIPS.items() if self.skip not in skips)
+        yield Unused(names, f"skip={self.skip!r}", "skip")
+
     def check(self):
         """Raises a ValueError unless the options fit together."""
-        for name, skips in _OF_SKIPS.items():
-            if self.skip not in skips:
-                self.refuse_unused(f"skip={self.skip!r}", name)
-        if self.skip == "none":
-            self.refuse_unused("skip='none'", "shortcut_pad")
+        dead = {
+            "none": (self.skip, "skip='none', whose blocks would give 0"),
+            "relu_before_add": (
+                self.activation,
+                "activation='relu_before_add': the ReLU after a gamma of 0 passes no gradient on",
+            ),
+        }
+        for value, (given, reason) in dead.items():
             must(
                 "zero_init_residual",
                 self.zero_init_residual,
-                not self.zero_init_residual,
-                "False with skip='none', whose blocks would give 0",
+                not (self.zero_init_residual and given == value),
+                f"False with {reason}",
             )
 
 

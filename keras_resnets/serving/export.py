@@ -10,9 +10,8 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.images import decode_image
-from keras_resnets.models.builders import create_model
 from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
-from keras_resnets.models.network import Network, dtype_policy
+from keras_resnets.models.network import Network
 
 
 def export(model, name, root="saved_models", top=5):
@@ -128,12 +127,7 @@ def _in_float32(model):
             "An export computes in float32, and only a keras_resnets.Network can be built again "
             f"for it. Received: a keras.Model of dtype policy {model.layers[-1].dtype_policy.name}"
         )
-    with dtype_policy("float32"):
-        twin = create_model(model.registry_name, **model.options)
-    for layer in twin.layers:
-        weights = model.get_layer(layer.name).get_weights()
-        layer.set_weights([weight.astype("float32") for weight in weights])
-    return twin
+    return model.copy_with(dtype="float32")
 
 
 def _class_names(model):

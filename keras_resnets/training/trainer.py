@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_resnets import data
 from keras_resnets.analysis.plots import plot_curves
 from keras_resnets.models import Preprocessing, create_model
-from keras_resnets.models.network import dtype_policy
+from keras_resnets.models.policies import dtype_policy
 from keras_resnets.models.stems import STEMS
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.distribution import describe_devices, make_strategy
