@@ -232,13 +232,21 @@ def test_copies_with_other_options(x):
         model.copy_with(width=8)
 
 
-def test_xla_with_skippable_branches_warns():
+def test_xla_with_skippable_branches_warns(tmp_path):
+    def train_function(**options):
+        model = small(survival=options.pop("survival"))
+        model.compile("sgd", "mse", **options)
+        model.make_train_function()
+        return model
+
     with pytest.warns(UserWarning, match="many times more slowly"):
-        small(survival=0.5).compile("sgd", "mse", jit_compile=True)
+        train_function(survival=0.5, jit_compile=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        small(survival=0.5).compile("sgd", "mse")
-        small().compile("sgd", "mse", jit_compile=True)
+        train_function(survival=0.5)
+        train_function(survival=1.0, jit_compile=True)
+        loaded = round_trip(train_function(survival=0.5, jit_compile=False), tmp_path)
+    assert loaded.compiled and loaded.jit_compile is False
 
 
 def test_layers_of_a_skippable_branch_start_at_its_input(x):

@@ -1,6 +1,7 @@
 """The layers that Keras lacks or computes slowly. Every numeric default of the networks is here."""
 
 from keras_resnets.layers.convolution import Conv2D
+from keras_resnets.layers.dropout import Dropout
 from keras_resnets.layers.fractal import ColumnDraw, FractalJoin
 from keras_resnets.layers.merge import Merge, ZeroPadShortcut
 from keras_resnets.layers.normalization import BatchNormalization, GroupNormalization
@@ -14,6 +15,7 @@ __all__ = [
     "ChannelScale",
     "ColumnDraw",
     "Conv2D",
+    "Dropout",
     "FractalJoin",
     "GroupNormalization",
     "MaxPooling2D",

@@ -4,7 +4,8 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.checks import check_choice
-from keras_resnets.layers.stochastic_depth import Draw
+from keras_resnets.layers import draws
+from keras_resnets.layers.draws import Draw
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -18,8 +19,8 @@ class ColumnDraw(keras.layers.Layer):
     Args:
         columns: Int. Number of columns of the net.
         global_ratio: Float in [0, 1]. Share of the draws that are global. Defaults to 0.5.
-        draw: `"batch"` for one draw a step (under a distribution strategy, each replica's own),
-            `"sample"` for one for each image. Defaults to `"batch"`.
+        draw: `"batch"` for one draw a step, alike on all replicas, `"sample"` for one for each
+            image. Defaults to `"batch"`.
         **kwargs: Further arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -41,8 +42,9 @@ class ColumnDraw(keras.layers.Layer):
         rows = 1 if self.draw == "batch" else tf.shape(inputs)[0]
         if not training:
             return tf.zeros((rows, self.columns), self.compute_dtype)
-        drawn = keras.random.randint((rows,), 0, self.columns, seed=self.seed_generator)
-        is_global = keras.random.uniform((rows, 1), seed=self.seed_generator) < self.global_ratio
+        numbers = draws.uniform(self.seed_generator, (rows, 2), self.draw)
+        drawn = tf.cast(numbers[:, 0] * self.columns, tf.int32)
+        is_global = numbers[:, 1:] < self.global_ratio
         return tf.cast(is_global, self.compute_dtype) * tf.one_hot(
             drawn, self.columns, dtype=self.compute_dtype
         )
@@ -105,11 +107,13 @@ class FractalJoin(keras.layers.Layer):
             Tensor `(rows, inputs)`, float32: 1 / live inputs, and 0 for the dropped ones. Each row
             adds up to 1.
         """
+        draw = "batch" if drawn.shape[0] == 1 else "sample"
         drawn = tf.cast(drawn, tf.float32)
         rows = tf.shape(drawn)[0]
-        local = keras.random.uniform((rows, inputs), seed=self.seed_generator) >= self.drop_path
-        revived = keras.random.randint((rows,), 0, inputs, seed=self.seed_generator)
-        local = _or_else(tf.cast(local, tf.float32), tf.one_hot(revived, inputs))
+        numbers = draws.uniform(self.seed_generator, (rows, inputs + 1), draw)
+        local = tf.cast(numbers[:, 1:] >= self.drop_path, tf.float32)
+        revived = tf.cast(numbers[:, 0] * inputs, tf.int32)
+        local = _or_else(local, tf.one_hot(revived, inputs))
         only = _or_else(drawn[:, -inputs:], tf.ones((rows, inputs)))
         is_global = tf.reduce_any(drawn > 0, axis=-1, keepdims=True)
         alive = tf.where(is_global, only, local)

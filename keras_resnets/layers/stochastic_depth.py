@@ -1,14 +1,12 @@
 """A branch that is sometimes off: Huang 2016, *Deep Networks with Stochastic Depth*."""
 
-from typing import Literal
-
 import keras
 import tensorflow as tf
 
 from keras_resnets.checks import check_choice, is_number, must
+from keras_resnets.layers import draws
+from keras_resnets.layers.draws import Draw
 from keras_resnets.layers.merge import Merge
-
-Draw = Literal["batch", "sample"]  # one a step, or one an image
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -16,7 +14,7 @@ class StochasticMerge(Merge):
     """A `Merge` whose branch survives a training step with probability `survival`.
 
     The draws come from a seed generator of the layer's own, keyed by its seed and the number of
-    training steps, so that all replicas draw alike.
+    training steps. Replicas draw alike by the batch, each for itself by the image.
 
     Args:
         survival: Float in (0, 1].
@@ -58,9 +56,7 @@ class StochasticMerge(Merge):
         return branch * tf.cast(factor, branch.dtype)
 
     def _survives(self, shape):
-        return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator) < (
-            self.survival
-        )
+        return draws.uniform(self.seed_generator, shape, self.draw) < self.survival
 
     def get_config(self):
         config = {"survival": self.survival, "draw": self.draw, "seed": self.seed}
@@ -71,8 +67,9 @@ class StochasticMerge(Merge):
 class SkippingMerge(StochasticMerge):
     """A `StochasticMerge` by the batch that computes its branch itself, or not at all.
 
-    In a step that the branch does not survive it is computed neither forward nor backward: its
-    variables get gradients of zero and its batch norms keep their moving statistics.
+    In a step that the branch does not survive it is computed neither forward nor backward: in a
+    `tf.function`, as in `fit`, its variables get gradients of zero (in an eager tape, which sees
+    only what was computed, `None`), and its batch norms keep their moving statistics.
 
     Args:
         branch: `keras.Model` of one input and one output.

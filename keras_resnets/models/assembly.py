@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
+from keras_resnets.layers import Dropout
 from keras_resnets.layers.initializers import uniform_by_features
 from keras_resnets.models.records import Place, Plan, StageRecord, StemRecord
 
@@ -139,7 +140,7 @@ def head(x, options):
     if not options.include_top:
         return x
     if options.head_dropout:
-        x = keras.layers.Dropout(options.head_dropout, name="head_dropout")(x)
+        x = Dropout(options.head_dropout, name="head_dropout")(x)
     initializer = uniform_by_features(x.shape[-1])
     return keras.layers.Dense(
         options.num_classes,

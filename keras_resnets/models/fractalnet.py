@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 import keras
 
 from keras_resnets.checks import Count, Share, is_count, is_number, must
-from keras_resnets.layers import ColumnDraw, FractalJoin, MaxPooling2D
+from keras_resnets.layers import ColumnDraw, Dropout, FractalJoin, MaxPooling2D
+from keras_resnets.layers.draws import Draw
 from keras_resnets.layers.initializers import XAVIER
-from keras_resnets.layers.stochastic_depth import Draw
 from keras_resnets.models.assembly import Stage, Trunk
 from keras_resnets.models.builders import family, variant
 from keras_resnets.models.network import Network
@@ -66,7 +66,7 @@ def fractal(x, place, *, net, dropout):
         conv = net.conv(place.width, 3, dilation_rate=place.dilation, name=f"{at}_conv{index}")
         x = conv(x)
         if dropout:
-            x = keras.layers.Dropout(dropout, name=f"{at}_dropout{index}")(x)
+            x = Dropout(dropout, name=f"{at}_dropout{index}")(x)
         x = net.normalization(name=f"{at}_bn{index}")(x)
         return keras.layers.ReLU(name=f"{at}_relu{index}")(x)
 

@@ -254,16 +254,16 @@ class Network(keras.Model):
         if os.fspath(filepath).endswith(".weights.h5"):
             weight_files.stamp(self, filepath)
 
-    def compile(self, *args, jit_compile="auto", **kwargs):
-        """Configures training as `keras.Model.compile` does."""
+    def make_train_function(self, force=False):
+        # Not in `compile`: Keras compiles no loaded model whose class has one of its own.
         skipping = any(isinstance(layer, layers.SkippingMerge) for layer in self.layers)
-        if jit_compile is True and skipping:
+        if self.jit_compile is True and skipping and not self.train_function:
             warnings.warn(
                 "XLA computes skippable branches many times more slowly: compile with "
                 "jit_compile=False, or build with survival_draw='sample'",
-                stacklevel=2,
+                stacklevel=3,
             )
-        super().compile(*args, jit_compile=jit_compile, **kwargs)
+        return super().make_train_function(force)
 
     def average_statistics(self):
         """Makes the moving statistics of batch normalization equal on all replicas: their mean.

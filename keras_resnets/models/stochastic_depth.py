@@ -6,7 +6,7 @@ import statistics
 from typing import ClassVar, Literal
 
 from keras_resnets.checks import Survival
-from keras_resnets.layers.stochastic_depth import Draw
+from keras_resnets.layers.draws import Draw
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import keras
 
 from keras_resnets.checks import Count, Rate, is_count, is_number, must
+from keras_resnets.layers import Dropout
 from keras_resnets.layers.initializers import HE_FAN_IN
 from keras_resnets.models.assembly import Stage, Trunk
 from keras_resnets.models.builders import family, variant
@@ -40,7 +41,7 @@ def wide(x, place, *, net, kernels):
         for number, kernel in enumerate(others, 2):
             y = preactivate(y, number)
             if net.dropout:
-                y = keras.layers.Dropout(net.dropout, name=f"{name}_dropout{number}")(y)
+                y = Dropout(net.dropout, name=f"{name}_dropout{number}")(y)
             y = net.conv(width, kernel, name=f"{name}_conv{number}", **options)(y)
         return y
 

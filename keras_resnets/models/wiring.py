@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, NamedTuple
 import keras
 
 from keras_resnets.checks import Number, Rate, must
-from keras_resnets.layers import ZeroPadShortcut
+from keras_resnets.layers import Dropout, ZeroPadShortcut
 from keras_resnets.layers.initializers import constant
 from keras_resnets.layers.merge import Pad
 from keras_resnets.models.options import Unused
@@ -144,7 +144,7 @@ def _lambda(shortcut, name, net):
 
 
 def _dropout(shortcut, name, net):
-    layer = keras.layers.Dropout(net.skip_dropout, name=f"{name}_shortcut_dropout")
+    layer = Dropout(net.skip_dropout, name=f"{name}_shortcut_dropout")
     return layer(shortcut), {}
 
 
