@@ -205,8 +205,8 @@ def without_top():
     return small_network(include_top=False, pooling="avg")
 
 
-def with_sigmoid():
-    return small_network(classifier_activation="sigmoid")
+def with_tanh():
+    return small_network(classifier_activation="tanh")
 
 
 def of_any_size():
@@ -239,7 +239,7 @@ def plain_and_mixed():
     [
         (without_preprocessing, "no preprocessing"),
         (without_top, "include_top=False"),
-        (with_sigmoid, "Received: sigmoid"),
+        (with_tanh, "Received: tanh"),
         (of_any_size, "any size"),
         (of_another_size, r"\(16, 16\) pixels, its preprocessing makes \(20, 20\)"),
         (of_other_channels, "3 channels, its preprocessing gives 1"),

@@ -242,7 +242,7 @@ def test_xla_with_skippable_branches_warns(tmp_path):
     with pytest.warns(UserWarning, match="many times more slowly"):
         train_function(survival=0.5, jit_compile=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         train_function(survival=0.5)
         train_function(survival=1.0, jit_compile=True)
         loaded = round_trip(train_function(survival=0.5, jit_compile=False), tmp_path)

@@ -6,12 +6,31 @@ import keras
 
 from keras_resnets.models.network import Network
 
+# Layers that give the scores on.
+_LEAVES_SCORES = (
+    keras.layers.Activation,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.Reshape,
+)
 
-def has_softmax(model):
-    """Whether the classifier ends in a softmax (`True`) or in logits (`False`).
+
+def output_kind(model):
+    """How the classifier's output is to be read, by its last activation.
+
+    Layers that leave scores as they are (a linear activation, dropout) are looked through, and so
+    are nested models.
+
+    Args:
+        model: `Network` or any `keras.Model`.
+
+    Returns:
+        `"logits"`, `"softmax"`, or `"sigmoid"` for classes that do not exclude each other.
 
     Raises:
-        ValueError: If the output is not `(batch, num_classes)`, or has another activation.
+        ValueError: If the output is not `(batch, num_classes)`, has another activation, or comes
+            from a nested model that is not functional.
     """
     if isinstance(model, Network) and not model.options["include_top"]:
         raise ValueError("The model has no classifier: it was built with include_top=False")
@@ -20,16 +39,34 @@ def has_softmax(model):
             "The model must end in a classifier, (batch, num_classes). "
             f"Received: output shape {model.output_shape}"
         )
-    last = model.layers[-1]
-    activation = getattr(last, "activation", keras.activations.linear)
-    if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
-        return True
-    if activation is not keras.activations.linear:
-        raise ValueError(
-            "The classifier's activation must be None or softmax. "
-            f"Received: {getattr(activation, '__name__', activation)}"
-        )
-    return False
+    return _kind_of(model.outputs[0])
+
+
+def _kind_of(tensor):
+    while True:
+        operation, node, _ = tensor._keras_history
+        if isinstance(operation, keras.Model):
+            if not getattr(operation, "outputs", None):
+                raise ValueError(
+                    f"The model ends in {operation.name}, a {type(operation).__name__} whose "
+                    "layers are not known: build it with the functional API"
+                )
+            return _kind_of(operation.outputs[0])
+        activation = getattr(operation, "activation", keras.activations.linear)
+        if isinstance(operation, keras.layers.Softmax) or type(operation).__name__ == "Softmax":
+            return "softmax"
+        if activation in (keras.activations.softmax, keras.activations.sigmoid):
+            return activation.__name__
+        if type(operation).__name__ == "Sigmoid":
+            return "sigmoid"
+        if activation is not keras.activations.linear:
+            raise ValueError(
+                "The classifier's activation must be None, softmax or sigmoid. "
+                f"Received: {getattr(activation, '__name__', activation)}"
+            )
+        if not isinstance(operation, _LEAVES_SCORES):
+            return "logits"
+        tensor = operation._inbound_nodes[node].input_tensors[0]
 
 
 def fixed_size_preprocessing(model):

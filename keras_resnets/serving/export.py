@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.images import decode_image
-from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
+from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
 from keras_resnets.models.network import Network
 
 
@@ -33,9 +33,10 @@ def export(model, name, root="saved_models", top=5):
     never loads half of one; exporters at the same time take different versions.
 
     Args:
-        model: A `Network`, or any float32 `keras.Model` from images to logits or softmax
-            probabilities `(batch, num_classes)`, with its `preprocessing` set. Without
-            `class_names` the classes are called `"0"`, `"1"`, ...
+        model: A `Network`, or any float32 `keras.Model` from images to logits or probabilities
+            `(batch, num_classes)`, with its `preprocessing` set. The probabilities of a softmax
+            add up to 1, those of a sigmoid (classes that do not exclude each other) need not.
+            Without `class_names` the classes are called `"0"`, `"1"`, ...
         name: String. The name to serve the model by, one folder below `root`.
         root: String or path. Defaults to `"saved_models"`.
         top: Int. How many of the best classes to name, at most all. Defaults to 5.
@@ -45,7 +46,7 @@ def export(model, name, root="saved_models", top=5):
 
     Raises:
         ValueError: If the model has no classifier, no preprocessing, or an activation other than
-            softmax, or an argument is not legal.
+            softmax and sigmoid, or an argument is not legal.
         OSError: If the folder cannot be written. Nothing is left behind.
     """
     if name in ("", ".", "..") or os.path.basename(name) != name:
@@ -76,7 +77,7 @@ def versions(folder):
 
 def _signatures(model, top):
     """The signatures as `tf.function`s, by name."""
-    has_probabilities = has_softmax(model)
+    kind = output_kind(model)
     preprocessing = fixed_size_preprocessing(model)
     height, width = preprocessing.crop or preprocessing.resize
     channels = preprocessing.channels
@@ -90,7 +91,7 @@ def _signatures(model, top):
 
     def answer(images):
         outputs = network(images, training=False)
-        probabilities = outputs if has_probabilities else tf.nn.softmax(outputs)
+        probabilities = tf.nn.softmax(outputs) if kind == "logits" else outputs
         scores, best = tf.math.top_k(probabilities, min(top, len(class_names)))
         return {
             "probabilities": probabilities,

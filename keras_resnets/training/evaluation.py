@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_resnets.analysis import plots
 from keras_resnets.data import evaluation_dataset
-from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
+from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
 
 TOP = 5
 MISTAKES = 25
@@ -22,7 +22,8 @@ class Evaluation:
     """The figures of one network on one set of images.
 
     Attributes:
-        loss: Float. Mean cross-entropy, without label smoothing or weight decay.
+        loss: Float. Mean cross-entropy, without label smoothing or weight decay; the binary one of
+            each class, averaged, where the scores are sigmoids.
         top1: Float. Share of images whose best class is the true one.
         k: Int. 5, or the number of classes if they are fewer.
         topk: Float. Share of images with the true class among the best `k`; `None` where there
@@ -45,7 +46,7 @@ class Evaluation:
     labels: np.ndarray
 
     @classmethod
-    def from_logits(cls, logits, labels):
+    def from_logits(cls, logits, labels, is_sigmoid=False):
         """Computes all figures in float64.
 
         Of equal logits the class of the lower number goes first, in top-1 and top-k alike.
@@ -53,6 +54,8 @@ class Evaluation:
         Args:
             logits: Array `(num_images, num_classes)`.
             labels: Array of ints `(num_images,)`.
+            is_sigmoid: Boolean. Whether each class has a probability of its own, the sigmoid of its
+                logit, instead of the softmax over all. Defaults to `False`.
 
         Raises:
             FloatingPointError: If a logit is NaN or infinite.
@@ -62,9 +65,7 @@ class Evaluation:
             bad = int((~np.isfinite(logits)).any(axis=1).sum())
             raise FloatingPointError(f"The logits of {bad} of {len(logits)} images are not finite")
         num_classes = logits.shape[1]
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        log_sums = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        log_probabilities = shifted - log_sums
+        loss, probabilities = (_binary if is_sigmoid else _categorical)(logits, labels)
         ranking = np.argsort(-logits, axis=1, kind="stable")
         confusion = np.zeros((num_classes, num_classes), np.int64)
         np.add.at(confusion, (labels, ranking[:, 0]), 1)
@@ -72,13 +73,13 @@ class Evaluation:
         k = min(TOP, num_classes)
         in_top = (ranking[:, :k] == labels[:, None]).any(axis=1)
         return cls(
-            loss=float(-np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()),
+            loss=float(loss),
             top1=float((ranking[:, 0] == labels).mean()),
             k=k,
             topk=float(in_top.mean()) if num_classes > 2 else None,
             per_class=np.where(counts > 0, np.diag(confusion) / np.maximum(counts, 1), np.nan),
             confusion=confusion,
-            probabilities=np.exp(log_probabilities),
+            probabilities=probabilities,
             labels=labels,
         )
 
@@ -102,8 +103,8 @@ def evaluate(model, source, batch_size=128, verbose=0):
     computed from them in float64.
 
     Args:
-        model: A `Network`, or any `keras.Model` from images to logits or softmax probabilities
-            `(batch, num_classes)`, with its `preprocessing` set.
+        model: A `Network`, or any `keras.Model` from images to logits or to probabilities by
+            softmax or sigmoid, `(batch, num_classes)`, with its `preprocessing` set.
         source: `data.Source`.
         batch_size: Int, of all replicas together. Defaults to 128.
         verbose: Int. 1 shows a progress bar. Defaults to 0.
@@ -116,7 +117,7 @@ def evaluate(model, source, batch_size=128, verbose=0):
         FloatingPointError: If a logit is NaN or infinite.
         OSError: If an image cannot be read.
     """
-    has_probabilities = has_softmax(model)
+    kind = output_kind(model)
     preprocessing = fixed_size_preprocessing(model)
     _check_fit(model, preprocessing, source)
     if batch_size < 1:
@@ -134,9 +135,12 @@ def evaluate(model, source, batch_size=128, verbose=0):
         raise OSError(f"Cannot evaluate on {source.name}: {error.message}") from error
     real = weights > 0
     outputs = outputs[real].astype(np.float64)
-    if has_probabilities:  # their logarithms are logits; 0 is one that underflowed
-        outputs = np.log(np.maximum(outputs, np.finfo(np.float32).tiny))
-    return Evaluation.from_logits(outputs, labels[real])
+    tiny = np.finfo(np.float32).tiny  # for a probability of 0, which is one that underflowed
+    if kind == "softmax":  # its logarithms are logits
+        outputs = np.log(np.maximum(outputs, tiny))
+    elif kind == "sigmoid":
+        outputs = np.log(np.maximum(outputs, tiny)) - np.log(np.maximum(1 - outputs, tiny))
+    return Evaluation.from_logits(outputs, labels[real], is_sigmoid=kind == "sigmoid")
 
 
 def write_report(evaluation, source, folder, **facts):
@@ -167,6 +171,20 @@ def write_report(evaluation, source, folder, **facts):
         paths[2],
     )
     return paths
+
+
+def _categorical(logits, labels):
+    """Mean cross-entropy and the softmax."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = -np.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()
+    return loss, np.exp(log_probabilities)
+
+
+def _binary(logits, labels):
+    """Mean binary cross-entropy, the true class being 1 and the others 0, and the sigmoid."""
+    signs = np.where(np.arange(logits.shape[1]) == labels[:, None], -1.0, 1.0)
+    return np.logaddexp(0.0, signs * logits).mean(), np.exp(-np.logaddexp(0.0, -logits))
 
 
 class GatherOutputs(keras.Model):
