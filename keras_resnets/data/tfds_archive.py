@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
 from keras_resnets.data.streaming import StreamedSource
+from keras_resnets.images import decode_image
 
 MEMORY_LIMIT = 4 * 2**30  # bytes: encoded images up to here are kept in memory
 
@@ -179,7 +180,7 @@ class TfdsArchive:
             return Images.encoded(data, self._shape), labels
         pixels = np.empty((count, *self._shape), np.uint8)
         decoded = examples.map(
-            lambda e: (tf.io.decode_image(e["data"], self._shape[-1]), e["label"]),
+            lambda e: (decode_image(e["data"], self._shape[-1]), e["label"]),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

@@ -1,27 +1,6 @@
-"""Image files: which they are, and their pixels."""
+"""Pixels from the bytes of an image file, as TensorFlow operations."""
 
 import tensorflow as tf
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic")
-
-
-def is_image(path):
-    """Whether a file is a JPEG, PNG, GIF or BMP image by its first bytes, or named like an image.
-
-    A file that is named like one and cannot be decoded is corrupt, not to be overlooked.
-    """
-    if path.lower().endswith(IMAGE_SUFFIXES):
-        return True
-    try:
-        with open(path, "rb") as file:
-            start = file.read(18)
-    except OSError:
-        return False
-    if start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")):
-        return True
-    # Text may begin with BM too; the length of a bitmap's second header is one of these.
-    is_bitmap = start.startswith(b"BM") and len(start) == 18
-    return is_bitmap and int.from_bytes(start[14:], "little") in (40, 52, 56, 108, 124)
 
 
 def decode_image(data, channels=3):
@@ -38,14 +17,34 @@ def decode_image(data, channels=3):
     Returns:
         uint8 tensor of shape `(height, width, channels)`.
     """
-    if channels != 3:
-        return tf.io.decode_image(data, channels, expand_animations=False)
-    # tf.io.decode_image takes the palette indices of an 8-bit BMP for grey values.
+    start = _start(data)
+
+    def decode_other():
+        if channels != 3:
+            return tf.io.decode_image(data, channels, expand_animations=False)
+        # tf.io.decode_image takes the palette indices of an 8-bit BMP for grey values.
+        return tf.cond(
+            _has(start, b"BM") & (start[28] == 8),
+            lambda: _decode_palette_bmp(data),
+            lambda: tf.io.decode_image(data, 3, expand_animations=False),
+        )
+
+    # The default, a fast integer DCT, is up to 19 grey levels away from libjpeg's own, which PIL
+    # and so torchvision use. `decode_image` has no choice of it.
     return tf.cond(
-        tf.strings.regex_full_match(data, r"(?s)BM\C{26}\x08\C*"),
-        lambda: _decode_palette_bmp(data),
-        lambda: tf.io.decode_image(data, 3, expand_animations=False),
+        _has(start, b"\xff\xd8\xff"),
+        lambda: tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE"),
+        decode_other,
     )
+
+
+def _start(data):
+    """The first bytes of a file as numbers, zeros where it has fewer."""
+    return tf.io.decode_raw(data, tf.uint8, fixed_length=34)
+
+
+def _has(start, magic, at=0):
+    return tf.reduce_all(start[at : at + len(magic)] == tf.constant(list(magic), tf.uint8))
 
 
 def _decode_palette_bmp(data):
