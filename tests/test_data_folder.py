@@ -99,11 +99,14 @@ FORMATS = {
     "grey.bmp": {"kind": "BMP", "mode": "L"},
     "palette.bmp": {"kind": "BMP", "mode": "P"},
     "alpha.bmp": {"kind": "BMP", "mode": "RGBA"},
+    "binary.bmp": {"kind": "BMP", "mode": "1"},
     "one.gif": {"kind": "GIF"},
     "grey.gif": {"kind": "GIF", "mode": "L"},
     "colour.jpeg": {"kind": "JPEG"},
     "grey.jpeg": {"kind": "JPEG", "mode": "L"},
     "cmyk.jpg": {"kind": "JPEG", "mode": "CMYK"},
+    "colour.webp": {"kind": "WEBP"},
+    "webp_without_suffix": {"kind": "WEBP", "lossless": True},
 }
 
 

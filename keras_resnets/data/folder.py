@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
-from keras_resnets.images import decode_image, is_image
+from keras_resnets.images import FORMATS, decode_image, is_image
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -20,7 +20,7 @@ _ORDER_SEED = 0  # of the order that slices count; it must never change
 def open_folder(path, skip_corrupt=False):
     """Opens `path/<class>/**/image`, or the same below `train/`, `val/` (`validation/`), `test/`.
 
-    Images are JPEG, PNG, GIF and BMP files by content, whatever their suffix; they become RGB
+    Images are JPEG, PNG, GIF, BMP and WebP files by content, whatever their suffix; they become RGB
     (see `images.decode_image`; an EXIF rotation is not applied). Hidden files and folders are
     left alone, and so are other files unless their suffix says that they are images. Every image
     is decoded once here, which finds corrupt ones before the training starts; an epoch decodes
@@ -158,6 +158,5 @@ def _require_images(roots, class_names, labels, splits):
         if not counts.all():
             empty = class_names[int(np.argmin(counts))]
             raise ValueError(
-                f"The class folder {os.path.join(root, empty)} holds no image "
-                "(JPEG, PNG, GIF or BMP)"
+                f"The class folder {os.path.join(root, empty)} holds no image ({FORMATS})"
             )

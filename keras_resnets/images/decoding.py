@@ -2,9 +2,11 @@
 
 import tensorflow as tf
 
+from keras_resnets.images.headers import Header
+
 
 def decode_image(data, channels=3):
-    """Decodes JPEG, PNG, GIF (first frame) or BMP, recognised by content.
+    """Decodes JPEG, PNG, GIF (first frame), BMP or WebP (no animation), recognised by content.
 
     Grey, palette, CMYK and 16-bit images and images with an alpha channel (which is dropped) become
     `channels` channels of uint8. An EXIF rotation is *not* applied, as TensorFlow has no such
@@ -16,42 +18,45 @@ def decode_image(data, channels=3):
 
     Returns:
         uint8 tensor of shape `(height, width, channels)`.
+
+    Raises (when the operation runs):
+        tf.errors.InvalidArgumentError: If it is not a whole image of these formats.
     """
-    start = _start(data)
+    header = Header(data)
 
     def decode_other():
         if channels != 3:
             return tf.io.decode_image(data, channels, expand_animations=False)
-        # tf.io.decode_image takes the palette indices of an 8-bit BMP for grey values.
         return tf.cond(
-            _has(start, b"BM") & (start[28] == 8),
-            lambda: _decode_palette_bmp(data),
+            header.is_palette_bmp,
+            lambda: _decode_palette_bmp(data, header),
             lambda: tf.io.decode_image(data, 3, expand_animations=False),
         )
 
     # The default, a fast integer DCT, is up to 19 grey levels away from libjpeg's own, which PIL
     # and so torchvision use. `decode_image` has no choice of it.
     return tf.cond(
-        _has(start, b"\xff\xd8\xff"),
+        header.is_jpeg,
         lambda: tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE"),
         decode_other,
     )
 
 
-def _start(data):
-    """The first bytes of a file as numbers, zeros where it has fewer."""
-    return tf.io.decode_raw(data, tf.uint8, fixed_length=34)
-
-
-def _has(start, magic, at=0):
-    return tf.reduce_all(start[at : at + len(magic)] == tf.constant(list(magic), tf.uint8))
-
-
-def _decode_palette_bmp(data):
-    def integer(offset):
-        return tf.io.decode_raw(tf.strings.substr(data, offset, 4), tf.int32)[0]
-
-    start, end = 14 + integer(14), integer(10)  # the palette lies between header and pixels
-    palette = tf.io.decode_raw(tf.strings.substr(data, start, end - start), tf.uint8)
-    indices = tf.io.decode_bmp(data)[..., 0]
-    return tf.gather(tf.reshape(palette, (-1, 4))[:, 2::-1], tf.cast(indices, tf.int32))
+def _decode_palette_bmp(data, header):
+    """TensorFlow takes the 8-bit indices of a BMP for grey values, and refuses others."""
+    palette_start, start = 14 + header.number(14, 4), header.number(10, 4)
+    width, height = header.number(18, 4), header.number(22, 4)
+    goes_up = height < 2**31  # a negative height, two's complement, says that the rows go down
+    height = tf.minimum(height, 2**32 - height)
+    bits = header.number(28, 2)
+    row = (width * bits + 31) // 32 * 4  # bytes
+    packed = tf.io.decode_raw(tf.strings.substr(data, start, height * row), tf.uint8)
+    packed = tf.reshape(packed, [height, row, 1])
+    shifts = tf.cast(tf.range(8 - bits, -1, -bits), tf.uint8)  # the first pixel is the highest
+    mask = tf.cast(2**bits - 1, tf.uint8)
+    indices = tf.bitwise.bitwise_and(tf.bitwise.right_shift(packed, shifts), mask)
+    indices = tf.reshape(indices, [height, -1])[:, :width]
+    indices = tf.where(goes_up, tf.reverse(indices, [0]), indices)
+    palette = tf.strings.substr(data, palette_start, (start - palette_start) // 4 * 4)
+    palette = tf.reshape(tf.io.decode_raw(palette, tf.uint8), (-1, 4))[:, 2::-1]
+    return tf.gather(palette, tf.cast(indices, tf.int32))

@@ -20,8 +20,8 @@ def export(model, name, root="saved_models", top=5):
 
     Signatures, which need TensorFlow alone, with one image or more a request:
 
-    - `serving_default` takes `image_bytes`, strings `(batch,)`: whole JPEG, PNG, GIF or BMP files,
-      decoded as in training.
+    - `serving_default` takes `image_bytes`, strings `(batch,)`: whole JPEG, PNG, GIF, BMP or WebP
+      files, decoded as in training.
     - `predict_images` takes `image`, uint8 `(batch, height, width, channels)` of any height and
       width.
 

@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from keras_resnets.images import is_image
+from keras_resnets.images import FORMATS, is_image
 
 
 class CorruptImageError(ValueError):
@@ -45,7 +45,7 @@ class Predictor:
         """Classifies image files.
 
         Args:
-            images: Sequence of paths, or of the bytes of JPEG, PNG, GIF or BMP files.
+            images: Sequence of paths, or of the bytes of JPEG, PNG, GIF, BMP or WebP files.
             skip_corrupt: Boolean. Whether an image that cannot be decoded gives `None` instead
                 of an error. Defaults to `False`.
 
@@ -74,7 +74,7 @@ class Predictor:
                 return [None]
             what = "these bytes" if isinstance(images[0], bytes) else images[0]
             raise CorruptImageError(
-                f"Cannot decode {what}: not a whole JPEG, PNG, GIF or BMP image"
+                f"Cannot decode {what}: not a whole {FORMATS} image"
             ) from None
         labels = [[name.decode() for name in names] for names in outputs["classes"].numpy()]
         return list(zip(labels, outputs["scores"].numpy().tolist(), strict=True))
