@@ -16,6 +16,10 @@ _SAVED_MODEL = flags.DEFINE_string(
 _TOP = flags.DEFINE_integer("top", 1, "How many of the best classes to print.", lower_bound=1)
 _JSON = flags.DEFINE_boolean("json", False, "Print one JSON object a line instead of a table.")
 _SKIP_CORRUPT = flags.DEFINE_boolean("skip_corrupt", False, "Leave out what cannot be decoded.")
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", None, "Refuse images with more pixels; what the export allows if not given.",
+    lower_bound=1,
+)
 
 
 def main(arguments):
@@ -24,7 +28,7 @@ def main(arguments):
     from keras_resnets.serving.prediction import Predictor, find_images
 
     files = find_images(arguments)
-    predictor = Predictor(_SAVED_MODEL.value)
+    predictor = Predictor(_SAVED_MODEL.value, max_pixels=_MAX_PIXELS.value)
     if _TOP.value > predictor.top:
         raise ValueError(
             f"`--top` must be at most {predictor.top} with {predictor.path}: export it again with "

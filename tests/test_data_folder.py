@@ -1,7 +1,10 @@
 """Image folders: what is read, what is refused."""
 
+import pathlib
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_resnets import Preprocessing
@@ -178,6 +181,27 @@ def test_corrupt_image_is_named_or_skipped(tmp_path, kind):
     parts = load_splits(path, skip_corrupt=True)
     assert sum(part.num_examples for part in parts) == 20
     assert parts.train.num_skipped == 1
+
+
+def test_an_image_with_too_many_pixels_is_named_or_skipped(tmp_path):
+    path = class_folders(tmp_path, {"a": 10, "b": 10})
+    large = write(tmp_path / "b" / "large.png", np.zeros((50, 41, 3), np.uint8))
+    with pytest.raises(ValueError, match="^[^\n]+$") as error:
+        load_splits(path, max_pixels=2049)
+    assert f"1 of 21 images cannot be used: {large} has 2050 pixels" in str(error.value)
+    parts = load_splits(path, max_pixels=2049, skip_corrupt=True)
+    assert parts.train.num_skipped == 1
+    assert sum(part.num_examples for part in load_splits(path, max_pixels=2050)) == 21
+
+
+def test_a_file_that_grew_too_large_is_named(tmp_path):
+    path = class_folders(tmp_path, {"a": 10, "b": 10})
+    write(tmp_path / "a" / "x.png")  # of another size: images are read from disk
+    source = load_splits(path, train_split="train", max_pixels=2000).train
+    grown = source.file_name(3)
+    write(pathlib.Path(grown), np.zeros((50, 50, 3), np.uint8))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{grown} has 2500 pixels"):
+        read(source, 3)
 
 
 def test_a_class_of_corrupt_images_only_is_refused(tmp_path):

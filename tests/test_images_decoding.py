@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnets.images import decode_image, is_image
+from keras_resnets.images import count_pixels, decode_image, find_fault, is_image, read_image
 
 
 def encode(pixels, kind, mode=None, **options):
@@ -22,10 +22,10 @@ def pillow(data, mode="RGB"):
     return np.asarray(Image.open(io.BytesIO(data)).convert(mode))
 
 
-def decode_in_graph(data, channels=3):
+def decode_in_graph(data, **options):
     """As in a pipeline or an export: inside a graph, of bytes known later."""
     signature = [tf.TensorSpec((), tf.string)]
-    return tf.function(lambda d: decode_image(d, channels), signature)(data).numpy()
+    return tf.function(lambda d: decode_image(d, **options), signature)(data).numpy()
 
 
 @pytest.mark.parametrize("decode", [decode_image, decode_in_graph])
@@ -106,3 +106,71 @@ def test_files_are_recognised_by_content(rng, tmp_path):
         path.write_bytes(data)
         assert not is_image(path)
     assert is_image(tmp_path / "missing.JPG") and not is_image(tmp_path / "missing")
+
+
+KINDS = [
+    ("JPEG", {}),
+    ("JPEG", {"progressive": True, "exif": Image.Exif(), "comment": b"x" * 5000}),
+    ("PNG", {}),
+    ("GIF", {}),
+    ("BMP", {}),
+    ("BMP", {"mode": "1"}),
+    ("WEBP", {}),
+    ("WEBP", {"lossless": True}),
+    ("WEBP", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),  # an extended header
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS, ids=str)
+def test_pixels_are_counted_by_the_header(kind, options):
+    for height, width in ((37, 53), (300, 2), (1, 700)):
+        data = encode(np.zeros((height, width, 3), "uint8"), kind, **options)
+        assert count_pixels(data) == height * width
+        assert decode_in_graph(data, max_pixels=height * width).shape == (height, width, 3)
+        with pytest.raises(tf.errors.InvalidArgumentError) as error:
+            decode_in_graph(data, max_pixels=height * width - 1)
+        assert f"{height * width} pixels, more than max_pixels=" in str(error.value)
+
+
+def test_bitmap_from_top_to_bottom_counts_alike():
+    assert count_pixels(top_down(encode(np.zeros((7, 9, 3), "uint8"), "BMP"))) == 63
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xe0", b"no image at all, but long enough"])
+def test_what_is_no_image_has_no_pixels(data):
+    assert count_pixels(data) == 0
+    assert find_fault(data) == "is not a whole JPEG, PNG, GIF, BMP or WebP image"
+
+
+def test_faults(tmp_path, rng):
+    path = tmp_path / "a.png"
+    data = encode(rng.integers(0, 256, (8, 9, 3), "uint8"), "PNG")
+    path.write_bytes(data)
+    assert find_fault(path) is None and find_fault(data) is None
+    assert find_fault(str(path), 71) == "has 72 pixels, more than max_pixels=71"
+    path.write_bytes(data[:100])
+    assert find_fault(path) == "is not a whole JPEG, PNG, GIF, BMP or WebP image"
+    assert find_fault(tmp_path / "b.png") == "cannot be read: No such file or directory"
+
+
+def test_reading_a_file_names_it(tmp_path, rng):
+    pixels = rng.integers(0, 256, (8, 9, 3), "uint8")
+    files = {"good.png": encode(pixels, "PNG"), "cut.png": encode(pixels, "PNG")[:100]}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+
+    def read(name, **options):
+        paths = tf.data.Dataset.from_tensors(str(tmp_path / name))
+        (image,) = paths.map(lambda path: read_image(path, **options)).as_numpy_iterator()
+        return image
+
+    np.testing.assert_array_equal(read("good.png"), pixels)
+    np.testing.assert_array_equal(read_image(str(tmp_path / "good.png")), pixels)
+    for name, options, message in (
+        ("cut.png", {}, "is not a whole JPEG, PNG, GIF, BMP or WebP image"),
+        ("good.png", {"max_pixels": 71}, "has 72 pixels, more than max_pixels=71"),
+        ("missing.png", {}, "; No such file or directory"),
+    ):
+        with pytest.raises(tf.errors.OpError) as error:
+            read(name, **options)
+        assert f"{tmp_path / name}{'' if message[0] == ';' else ' '}{message}" in str(error.value)

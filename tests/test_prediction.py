@@ -173,3 +173,28 @@ def test_script_skips_corrupt_images(saved_model, folder):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["classes"][0] for row in rows] == ["green", "red", "blue", "red"]
     assert "skipped 1 corrupt" in done.stderr and "broken.png" in done.stderr
+
+
+def test_too_many_pixels_are_refused_by_name(saved_model, tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(encode("red", size=(30, 20)))
+    images = [encode("blue"), path]
+    answers = Predictor(saved_model, max_pixels=600).predict(images)
+    assert [labels[0] for labels, _ in answers] == ["blue", "red"]
+    small = Predictor(saved_model, max_pixels=599)
+    with pytest.raises(CorruptImageError, match=r"large\.png has 600 pixels, more than max.*=599$"):
+        small.predict(images)
+    assert [answer is None for answer in small.predict(images, skip_corrupt=True)] == [False, True]
+    done = run_script(f"--saved_model={saved_model}", path, "--max_pixels=599")
+    assert done.returncode == 1 and "large.png has 600 pixels" in done.stderr
+
+
+def test_an_export_keeps_its_limit(tmp_path):
+    version = export(colour_model(), "colours", tmp_path, max_pixels=599)
+    with pytest.raises(CorruptImageError, match="has 600 pixels, more than max_pixels=599"):
+        Predictor(version).predict([encode("red", size=(30, 20))])
+    with pytest.raises(ValueError, match=r"must be in 1\.\.599 with .*max_pixels=600"):
+        Predictor(version, max_pixels=600)
+    (pathlib.Path(version) / prediction.METADATA).unlink()  # the graph itself refuses too
+    with pytest.raises(CorruptImageError, match="^An image cannot be decoded by "):
+        Predictor(version).predict([encode("red", size=(30, 20))])

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
-from keras_resnets.images import FORMATS, decode_image, is_image
+from keras_resnets.images import FORMATS, MAX_PIXELS, decode_image, find_fault, is_image
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -17,7 +17,7 @@ SPLIT_FOLDERS = {
 _ORDER_SEED = 0  # of the order that slices count; it must never change
 
 
-def open_folder(path, skip_corrupt=False):
+def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
     """Opens `path/<class>/**/image`, or the same below `train/`, `val/` (`validation/`), `test/`.
 
     Images are JPEG, PNG, GIF, BMP and WebP files by content, whatever their suffix; they become RGB
@@ -29,7 +29,9 @@ def open_folder(path, skip_corrupt=False):
 
     Args:
         path: The folder.
-        skip_corrupt: Boolean. Whether corrupt images are left out and counted instead of refused.
+        skip_corrupt: Boolean. Whether corrupt images, and those with too many pixels, are left out
+            and counted instead of refused.
+        max_pixels: Int. How many pixels an image may have by its header. Defaults to 50 million.
 
     Returns:
         `Archive`; its only split is `train` where the class folders are not below `train/`.
@@ -37,7 +39,7 @@ def open_folder(path, skip_corrupt=False):
     Raises:
         FileNotFoundError: If `path` is not a folder.
         ValueError: If there are fewer than two classes, a class without images, classes that
-            differ between the splits, or a corrupt image.
+            differ between the splits, or a corrupt or too large image.
     """
     if not os.path.isdir(path):
         raise FileNotFoundError(f"There is no folder {path}")
@@ -53,11 +55,13 @@ def open_folder(path, skip_corrupt=False):
             splits += [split] * len(found)
     files, labels, splits = np.array(files, object), np.array(labels, np.int64), np.array(splits)
     _require_images(roots, class_names, labels, splits)
-    images, sound = _check(files)
+    images, sound = _check(files, max_pixels)
     if not sound.all() and not skip_corrupt:
+        first = files[~sound][0]
         raise ValueError(
-            f"{np.sum(~sound)} of {len(files)} images cannot be decoded, the first is "
-            f"{files[~sound][0]}. Remove it, or leave such images out with skip_corrupt"
+            f"{np.sum(~sound)} of {len(files)} images cannot be used: "
+            f"{first} {find_fault(first, max_pixels)}. Remove it, or leave such images out "
+            "with skip_corrupt"
         )
     files, labels, splits = files[sound], labels[sound], splits[sound]
     _require_images(roots, class_names, labels, splits)
@@ -125,11 +129,11 @@ def _image_files(folder):
     return found
 
 
-def _check(files):
+def _check(files, max_pixels):
     """Decodes all files: (`Images` of the sound ones, boolean array of which are sound)."""
     sound = np.zeros(len(files), bool)
     pixels, shape, size = [], None, 0
-    for index, image in _decoded(files):
+    for index, image in _decoded(files, max_pixels):
         sound[index] = True
         shape = shape or image.shape
         size += image.nbytes
@@ -139,13 +143,13 @@ def _check(files):
             pixels = None
     if pixels:
         return Images.decoded(np.stack(pixels)), sound
-    return Images.files(list(files[sound])), sound
+    return Images.files(list(files[sound]), max_pixels), sound
 
 
-def _decoded(files):
+def _decoded(files, max_pixels):
     paths = tf.data.Dataset.from_tensor_slices((np.arange(len(files)), list(files)))
     images = paths.map(
-        lambda index, path: (index, decode_image(tf.io.read_file(path))),
+        lambda index, path: (index, decode_image(tf.io.read_file(path), 3, max_pixels)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )

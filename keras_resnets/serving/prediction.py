@@ -1,15 +1,18 @@
 """Asking an exported model about image files. Needs TensorFlow, not the model's code."""
 
 import glob
+import json
 import os
 
 import tensorflow as tf
 
-from keras_resnets.images import FORMATS, is_image
+from keras_resnets.images import MAX_PIXELS, count_pixels, find_fault, is_image
+
+METADATA = os.path.join("assets.extra", "metadata.json")  # TensorFlow Serving leaves it alone
 
 
 class CorruptImageError(ValueError):
-    """An image cannot be decoded. The message names it."""
+    """An image cannot be decoded, or has too many pixels. The message names it."""
 
 
 class Predictor:
@@ -19,6 +22,9 @@ class Predictor:
         path: String or path. A model's folder (its highest version is taken) or that of one
             version.
         batch_size: Int. Images at a time. Defaults to 32.
+        max_pixels: Int. An image with more pixels by its header is refused before it takes the
+            memory, at most what the export itself allows. Defaults to that, or to 50 million for an
+            export that says nothing.
 
     Attributes:
         path: String. The folder of the version that was loaded.
@@ -26,12 +32,20 @@ class Predictor:
 
     Raises:
         FileNotFoundError: If there is no export there.
-        ValueError: If it is a SavedModel without the signature that takes image files.
+        ValueError: If it is a SavedModel without the signature that takes image files, or allows
+            fewer pixels.
     """
 
-    def __init__(self, path, batch_size=32):
+    def __init__(self, path, batch_size=32, max_pixels=None):
         self.path = find_version(path)
         self._batch_size = batch_size
+        allowed = _allowed_pixels(self.path)
+        if max_pixels is not None and not 1 <= max_pixels <= (allowed or max_pixels):
+            raise ValueError(
+                f"`max_pixels` must be in 1..{allowed} with {self.path}: export it again with a "
+                f"larger one. Received: max_pixels={max_pixels}"
+            )
+        self._max_pixels = max_pixels or allowed or MAX_PIXELS
         self._saved_model = tf.saved_model.load(self.path)  # holds the signature's variables
         self._signature = self._saved_model.signatures.get("serving_default")
         if self._signature is None or "classes" not in self._signature.structured_outputs:
@@ -46,15 +60,15 @@ class Predictor:
 
         Args:
             images: Sequence of paths, or of the bytes of JPEG, PNG, GIF, BMP or WebP files.
-            skip_corrupt: Boolean. Whether an image that cannot be decoded gives `None` instead
-                of an error. Defaults to `False`.
+            skip_corrupt: Boolean. Whether an image that cannot be decoded, or has too many pixels,
+                gives `None` instead of an error. Defaults to `False`.
 
         Returns:
             List of `(labels, scores)`, one for each image in order: the best `top` class names
             and their probabilities, best first.
 
         Raises:
-            CorruptImageError: If an image cannot be decoded.
+            CorruptImageError: If an image cannot be decoded, or has too many pixels.
             OSError: If a file cannot be read.
         """
         images = list(images)
@@ -65,19 +79,26 @@ class Predictor:
 
     def _predict_batch(self, images, skip_corrupt):
         encoded = [image if isinstance(image, bytes) else _read(image) for image in images]
+        outputs = self._ask(encoded)
+        if outputs is not None:
+            labels = [[name.decode() for name in names] for names in outputs["classes"].numpy()]
+            return list(zip(labels, outputs["scores"].numpy().tolist(), strict=True))
+        if len(images) > 1:
+            return [self._predict_batch([image], skip_corrupt)[0] for image in images]
+        if skip_corrupt:
+            return [None]
+        what = "An image" if isinstance(images[0], bytes) else images[0]
+        fault = find_fault(encoded[0], self._max_pixels) or f"cannot be decoded by {self.path}"
+        raise CorruptImageError(f"{what} {fault}")
+
+    def _ask(self, encoded):
+        """The answer to a batch, or `None` if one of its images, which is not known, is refused."""
+        if any(count_pixels(data) > self._max_pixels for data in encoded):
+            return None
         try:
-            outputs = self._signature(image_bytes=tf.constant(encoded))
+            return self._signature(image_bytes=tf.constant(encoded))
         except tf.errors.InvalidArgumentError:
-            if len(images) > 1:  # one of them, which the error does not tell
-                return [self._predict_batch([image], skip_corrupt)[0] for image in images]
-            if skip_corrupt:
-                return [None]
-            what = "these bytes" if isinstance(images[0], bytes) else images[0]
-            raise CorruptImageError(
-                f"Cannot decode {what}: not a whole {FORMATS} image"
-            ) from None
-        labels = [[name.decode() for name in names] for names in outputs["classes"].numpy()]
-        return list(zip(labels, outputs["scores"].numpy().tolist(), strict=True))
+            return None
 
 
 def find_version(path):
@@ -150,6 +171,15 @@ def _images_below(folder):
 
 def _is_saved_model(path):
     return os.path.isfile(os.path.join(path, "saved_model.pb"))
+
+
+def _allowed_pixels(version):
+    """What an export allows, or `None` if it does not say."""
+    try:
+        with open(os.path.join(version, METADATA), encoding="utf-8") as file:
+            return json.load(file).get("max_pixels")
+    except (OSError, ValueError):
+        return None
 
 
 def _read(path):
