@@ -25,6 +25,7 @@ _MAX_PIXELS = flags.DEFINE_integer(
 def main(arguments):
     if not arguments:
         raise ValueError("Which images? Give files, folders or quoted patterns such as 'x/*.png'")
+    from keras_resnets.images import printable
     from keras_resnets.serving.prediction import Predictor, find_images
 
     files = find_images(arguments)
@@ -36,7 +37,7 @@ def main(arguments):
         )
     answers = predictor.predict(files, skip_corrupt=_SKIP_CORRUPT.value)
     found = [
-        (file, answer[0][: _TOP.value], answer[1][: _TOP.value])
+        (printable(file), answer[0][: _TOP.value], answer[1][: _TOP.value])
         for file, answer in zip(files, answers, strict=True)
         if answer
     ]
@@ -47,7 +48,8 @@ def main(arguments):
         print_table(found)
     if len(found) < len(files):
         skipped = [file for file, answer in zip(files, answers, strict=True) if not answer]
-        print(f"skipped {len(skipped)} corrupt: {', '.join(skipped)}", file=sys.stderr)
+        names = ", ".join(map(printable, skipped))
+        print(f"skipped {len(skipped)} corrupt: {names}", file=sys.stderr)
 
 
 def print_table(found):

@@ -1,5 +1,6 @@
 """Image folders: what is read, what is refused."""
 
+import os
 import pathlib
 
 import numpy as np
@@ -263,3 +264,32 @@ def test_text_that_begins_like_a_bitmap_is_left_alone(tmp_path):
     class_folders(tmp_path, {"a": 4, "b": 4})
     (tmp_path / "a" / "notes.txt").write_text("BMW is a car, not a bitmap")
     assert sum(part.num_examples for part in load_splits(str(tmp_path))) == 8
+
+
+def test_a_link_to_its_own_folder_adds_nothing(tmp_path):
+    path = class_folders(tmp_path, {"a": 12, "b": 12})
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "all").symlink_to(tmp_path)
+    assert sum(part.num_examples for part in load_splits(path)) == 24
+
+
+@pytest.mark.parametrize("sizes", ["one", "several"])
+def test_names_that_are_not_utf8(tmp_path, sizes):
+    path = class_folders(tmp_path, {"a": 4})
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for i in range(4):
+        shape = (4, 5 + (sizes == "several") * i, 3)
+        Image.fromarray(np.full(shape, i, np.uint8)).save(folder / os.fsdecode(b"\xff%d.png" % i))
+    source = load_splits(path, train_split="train").train
+    assert source.class_names == ("a", r"caf\xe9")
+    names = [source.file_name(i) for i in range(source.num_examples)]
+    assert fr"{tmp_path}/caf\xe9/\xff2.png" in names
+    for i, name in enumerate(names):
+        assert (read(source, i)[0] == int(name[-5])).all()
+    (folder / os.fsdecode(b"\xff2.png")).write_bytes(b"no image")
+    if sizes == "several":
+        with pytest.raises(tf.errors.InvalidArgumentError, match="2.png is not a whole JPEG"):
+            read(source, names.index(fr"{tmp_path}/caf\xe9/\xff2.png"))
+    with pytest.raises(ValueError, match=r"/caf\\xe9/\\xff2.png is not a whole JPEG"):
+        load_splits(path)

@@ -1,6 +1,7 @@
 """Labelled images that are read by number inside tf.data."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -43,7 +44,8 @@ class Images:
     def files(cls, paths, max_pixels=MAX_PIXELS):
         """Images read from disk each time, RGB."""
         with tf.device("CPU"):
-            values = tf.constant(paths, tf.string)
+            # As bytes: a file's name need not be UTF-8.
+            values = tf.constant([os.fsencode(path) for path in paths], tf.string)
         return cls(values, lambda row: read_image(row, max_pixels), (None, None, 3))
 
     @property

@@ -1,7 +1,7 @@
 """What happens to an image between its file and the network: decoding, resizing, standardizing."""
 
 from keras_resnets.images.decoding import MAX_PIXELS, decode_image, find_fault, read_image
-from keras_resnets.images.files import FORMATS, is_image
+from keras_resnets.images.files import FORMATS, image_files, is_image, printable, subfolders
 from keras_resnets.images.headers import count_pixels
 from keras_resnets.images.preprocessing import Preprocessing
 from keras_resnets.images.resizing import resize
@@ -13,7 +13,10 @@ __all__ = [
     "count_pixels",
     "decode_image",
     "find_fault",
+    "image_files",
     "is_image",
+    "printable",
     "read_image",
     "resize",
+    "subfolders",
 ]

@@ -1,12 +1,20 @@
 """Asking an exported model about image files. Needs TensorFlow, not the model's code."""
 
+import fnmatch
 import glob
 import json
 import os
 
 import tensorflow as tf
 
-from keras_resnets.images import MAX_PIXELS, count_pixels, find_fault, is_image
+from keras_resnets.images import (
+    MAX_PIXELS,
+    count_pixels,
+    find_fault,
+    image_files,
+    is_image,
+    printable,
+)
 
 METADATA = os.path.join("assets.extra", "metadata.json")  # TensorFlow Serving leaves it alone
 
@@ -87,7 +95,7 @@ class Predictor:
             return [self._predict_batch([image], skip_corrupt)[0] for image in images]
         if skip_corrupt:
             return [None]
-        what = "An image" if isinstance(images[0], bytes) else images[0]
+        what = "An image" if isinstance(images[0], bytes) else printable(images[0])
         fault = find_fault(encoded[0], self._max_pixels) or f"cannot be decoded by {self.path}"
         raise CorruptImageError(f"{what} {fault}")
 
@@ -129,44 +137,65 @@ def find_images(arguments):
     (those may be broken, which is for the reader to say). Hidden files are left alone.
 
     Args:
-        arguments: Sequence of strings.
+        arguments: Sequence of strings or paths.
 
     Returns:
-        List of paths.
+        List of strings.
 
     Raises:
         FileNotFoundError: If an argument gives no image.
     """
     images = []
-    for argument in arguments:
+    for argument in map(os.fspath, arguments):
         if os.path.isfile(argument):
             found = [argument]
         elif os.path.isdir(argument):
-            found = _images_below(argument)
+            (found,) = image_files([argument])
         else:
-            matches = sorted(glob.glob(argument, recursive=True))
+            matches = sorted(_matches(argument))
             if not matches:
-                raise FileNotFoundError(f"No such file, folder or match: {argument}")
+                raise FileNotFoundError(f"No such file, folder or match: {printable(argument)}")
             found = []
             for match in matches:
                 if os.path.isdir(match):
-                    found += _images_below(match)
+                    found += image_files([match])[0]
                 elif is_image(match):
                     found.append(match)
-            found = list(dict.fromkeys(found))  # `**` matches a folder and what is in it
+            # A pattern may match a folder and a link to it.
+            found = list({_real_place(file): file for file in reversed(found)}.values())[::-1]
         if not found:
-            raise FileNotFoundError(f"No image in {argument}")
+            raise FileNotFoundError(f"No image in {printable(argument)}")
         images += found
     return images
 
 
-def _images_below(folder):
+def _matches(pattern):
+    """As `glob.glob`; but that takes `**` round a loop of links until a path is too long."""
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        return glob.glob(pattern)
+    deep = parts.index("**")
     found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = [os.path.join(parent, name) for name in sorted(files) if name[0] != "."]
-        found += [path for path in paths if is_image(path)]
+    for folder in glob.glob(os.sep.join([*parts[:deep], ""])) if deep else [""]:
+        files = image_files([folder or os.curdir])[0]
+        names = [os.path.relpath(file, folder or os.curdir) for file in files]
+        found += [os.path.join(folder, n) for n in names if _fits(n.split(os.sep), parts[deep:])]
     return found
+
+
+def _fits(names, patterns):
+    """Whether a path, or a folder that it is in, fits a pattern; both as lists of their parts."""
+    if not patterns:
+        return True
+    if patterns[0] == "**":
+        return any(_fits(names[skipped:], patterns[1:]) for skipped in range(len(names)))
+    is_first = bool(names) and fnmatch.fnmatchcase(names[0], patterns[0])
+    return is_first and _fits(names[1:], patterns[1:])
+
+
+def _real_place(file):
+    folder, name = os.path.split(file)
+    return os.path.realpath(folder), name
 
 
 def _is_saved_model(path):
