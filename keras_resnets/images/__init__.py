@@ -4,7 +4,7 @@ from keras_resnets.images.decoding import MAX_PIXELS, decode_image, find_fault, 
 from keras_resnets.images.files import FORMATS, image_files, is_image, printable, subfolders
 from keras_resnets.images.headers import count_pixels
 from keras_resnets.images.preprocessing import Preprocessing
-from keras_resnets.images.resizing import resize
+from keras_resnets.images.resizing import resize, resize_window
 
 __all__ = [
     "FORMATS",
@@ -18,5 +18,6 @@ __all__ = [
     "printable",
     "read_image",
     "resize",
+    "resize_window",
     "subfolders",
 ]
