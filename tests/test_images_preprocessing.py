@@ -143,6 +143,22 @@ def test_crop_is_central():
     np.testing.assert_allclose(y, image[2:5, 2:5, 0], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("mean", "std"), [((123, 116, 103), (58, 57, 57)), ((0.5,) * 3, (1, 1, 1.01)), ((104,), (1,))]
+)
+def test_statistics_of_whole_pixels_are_refused(mean, std):
+    with pytest.raises(ValueError, match="^[^\n]*pixels in 0..255: divide them by 255. Received"):
+        Preprocessing(mean, std)
+
+
+def test_statistics_may_be_arrays(rng):
+    p = Preprocessing(np.array([0.1, 0.2]), [0.3, np.float32(0.5)])
+    assert p == Preprocessing((0.1, 0.2), (0.3, 0.5)) and p.get_config()["mean"] == (0.1, 0.2)
+    for bad in ({"mean": 0.5}, {"std": "12"}, {"std": (float("nan"),)}, {"mean": (None,)}):
+        with pytest.raises(ValueError, match="one number a channel"):
+            Preprocessing(**{"mean": (0.5,), "std": (0.5,), **bad})
+
+
 def test_config_comes_back():
     p = Preprocessing([0.5], [0.25], resize=[8, 9], crop=[4, 5], interpolation="bicubic")
     assert Preprocessing(**p.get_config()) == p

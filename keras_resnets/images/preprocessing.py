@@ -1,6 +1,7 @@
 """The preprocessing of evaluation, which a model carries and an export contains."""
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
@@ -36,15 +37,11 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self):
-        for field in ("mean", "std", "resize", "crop"):
+        for field in ("resize", "crop"):
             value = getattr(self, field)
             if isinstance(value, list):  # as JSON gives it back
                 object.__setattr__(self, field, tuple(value))
-        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
-            raise ValueError(
-                "`mean` and `std` must have one number a channel, `std` above 0. "
-                f"Received: mean={self.mean}, std={self.std}"
-            )
+        self._check_statistics()
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
                 f"`interpolation` must be one of {tuple(INTERPOLATIONS)}. "
@@ -58,6 +55,24 @@ class Preprocessing:
                 raise ValueError(
                     f"`{field}` must be positive pixels, (height, width). Received: {field}={value}"
                 )
+
+    def _check_statistics(self):
+        received = f"Received: mean={self.mean}, std={self.std}"
+        try:
+            for field in ("mean", "std"):
+                object.__setattr__(self, field, tuple(float(x) for x in getattr(self, field)))
+            is_legal = 0 < len(self.mean) == len(self.std) and min(self.std) > 0
+        except (TypeError, ValueError):
+            is_legal = False
+        if not is_legal or not all(math.isfinite(x) for x in self.mean + self.std):
+            raise ValueError(
+                f"`mean` and `std` must have one number a channel, `std` above 0. {received}"
+            )
+        if max(self.mean + self.std) > 1:
+            raise ValueError(
+                "`mean` and `std` must be those of pixels divided by 255, at most 1; these look "
+                f"like pixels in 0..255: divide them by 255. {received}"
+            )
 
     @property
     def channels(self):
