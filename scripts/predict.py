@@ -16,15 +16,20 @@ _SAVED_MODEL = flags.DEFINE_string(
 _TOP = flags.DEFINE_integer("top", 1, "How many of the best classes to print.", lower_bound=1)
 _JSON = flags.DEFINE_boolean("json", False, "Print one JSON object a line instead of a table.")
 _SKIP_CORRUPT = flags.DEFINE_boolean("skip_corrupt", False, "Leave out what cannot be decoded.")
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", None, "Refuse images with more pixels; what the export allows if not given.",
+    lower_bound=1,
+)
 
 
 def main(arguments):
     if not arguments:
         raise ValueError("Which images? Give files, folders or quoted patterns such as 'x/*.png'")
+    from keras_resnets.images import printable
     from keras_resnets.serving.prediction import Predictor, find_images
 
     files = find_images(arguments)
-    predictor = Predictor(_SAVED_MODEL.value)
+    predictor = Predictor(_SAVED_MODEL.value, max_pixels=_MAX_PIXELS.value)
     if _TOP.value > predictor.top:
         raise ValueError(
             f"`--top` must be at most {predictor.top} with {predictor.path}: export it again with "
@@ -32,7 +37,7 @@ def main(arguments):
         )
     answers = predictor.predict(files, skip_corrupt=_SKIP_CORRUPT.value)
     found = [
-        (file, answer[0][: _TOP.value], answer[1][: _TOP.value])
+        (printable(file), answer[0][: _TOP.value], answer[1][: _TOP.value])
         for file, answer in zip(files, answers, strict=True)
         if answer
     ]
@@ -43,7 +48,8 @@ def main(arguments):
         print_table(found)
     if len(found) < len(files):
         skipped = [file for file, answer in zip(files, answers, strict=True) if not answer]
-        print(f"skipped {len(skipped)} corrupt: {', '.join(skipped)}", file=sys.stderr)
+        names = ", ".join(map(printable, skipped))
+        print(f"skipped {len(skipped)} corrupt: {names}", file=sys.stderr)
 
 
 def print_table(found):

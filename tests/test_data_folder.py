@@ -1,7 +1,11 @@
 """Image folders: what is read, what is refused."""
 
+import os
+import pathlib
+
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_resnets import Preprocessing
@@ -99,11 +103,14 @@ FORMATS = {
     "grey.bmp": {"kind": "BMP", "mode": "L"},
     "palette.bmp": {"kind": "BMP", "mode": "P"},
     "alpha.bmp": {"kind": "BMP", "mode": "RGBA"},
+    "binary.bmp": {"kind": "BMP", "mode": "1"},
     "one.gif": {"kind": "GIF"},
     "grey.gif": {"kind": "GIF", "mode": "L"},
     "colour.jpeg": {"kind": "JPEG"},
     "grey.jpeg": {"kind": "JPEG", "mode": "L"},
     "cmyk.jpg": {"kind": "JPEG", "mode": "CMYK"},
+    "colour.webp": {"kind": "WEBP"},
+    "webp_without_suffix": {"kind": "WEBP", "lossless": True},
 }
 
 
@@ -119,9 +126,7 @@ def test_formats_are_read_as_rgb(tmp_path):
             found[part.file_name(i)] = read(part, i)[0]
     assert len(found) == len(FORMATS) + 1 > source.num_examples
     for file, image in found.items():
-        expected = np.array(Image.open(file).convert("RGB")).astype(int)
-        tolerance = 3 if "jp" in file else 0  # decoders round and interpolate colour differently
-        assert np.abs(image - expected).mean() <= tolerance, file
+        np.testing.assert_array_equal(image, Image.open(file).convert("RGB"), err_msg=file)
 
 
 def test_sixteen_bit_and_animated_images(tmp_path):
@@ -177,6 +182,27 @@ def test_corrupt_image_is_named_or_skipped(tmp_path, kind):
     parts = load_splits(path, skip_corrupt=True)
     assert sum(part.num_examples for part in parts) == 20
     assert parts.train.num_skipped == 1
+
+
+def test_an_image_with_too_many_pixels_is_named_or_skipped(tmp_path):
+    path = class_folders(tmp_path, {"a": 10, "b": 10})
+    large = write(tmp_path / "b" / "large.png", np.zeros((50, 41, 3), np.uint8))
+    with pytest.raises(ValueError, match="^[^\n]+$") as error:
+        load_splits(path, max_pixels=2049)
+    assert f"1 of 21 images cannot be used: {large} has 2050 pixels" in str(error.value)
+    parts = load_splits(path, max_pixels=2049, skip_corrupt=True)
+    assert parts.train.num_skipped == 1
+    assert sum(part.num_examples for part in load_splits(path, max_pixels=2050)) == 21
+
+
+def test_a_file_that_grew_too_large_is_named(tmp_path):
+    path = class_folders(tmp_path, {"a": 10, "b": 10})
+    write(tmp_path / "a" / "x.png")  # of another size: images are read from disk
+    source = load_splits(path, train_split="train", max_pixels=2000).train
+    grown = source.file_name(3)
+    write(pathlib.Path(grown), np.zeros((50, 50, 3), np.uint8))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{grown} has 2500 pixels"):
+        read(source, 3)
 
 
 def test_a_class_of_corrupt_images_only_is_refused(tmp_path):
@@ -238,3 +264,32 @@ def test_text_that_begins_like_a_bitmap_is_left_alone(tmp_path):
     class_folders(tmp_path, {"a": 4, "b": 4})
     (tmp_path / "a" / "notes.txt").write_text("BMW is a car, not a bitmap")
     assert sum(part.num_examples for part in load_splits(str(tmp_path))) == 8
+
+
+def test_a_link_to_its_own_folder_adds_nothing(tmp_path):
+    path = class_folders(tmp_path, {"a": 12, "b": 12})
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "b" / "all").symlink_to(tmp_path)
+    assert sum(part.num_examples for part in load_splits(path)) == 24
+
+
+@pytest.mark.parametrize("sizes", ["one", "several"])
+def test_names_that_are_not_utf8(tmp_path, sizes):
+    path = class_folders(tmp_path, {"a": 4})
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for i in range(4):
+        shape = (4, 5 + (sizes == "several") * i, 3)
+        Image.fromarray(np.full(shape, i, np.uint8)).save(folder / os.fsdecode(b"\xff%d.png" % i))
+    source = load_splits(path, train_split="train").train
+    assert source.class_names == ("a", r"caf\xe9")
+    names = [source.file_name(i) for i in range(source.num_examples)]
+    assert fr"{tmp_path}/caf\xe9/\xff2.png" in names
+    for i, name in enumerate(names):
+        assert (read(source, i)[0] == int(name[-5])).all()
+    (folder / os.fsdecode(b"\xff2.png")).write_bytes(b"no image")
+    if sizes == "several":
+        with pytest.raises(tf.errors.InvalidArgumentError, match="2.png is not a whole JPEG"):
+            read(source, names.index(fr"{tmp_path}/caf\xe9/\xff2.png"))
+    with pytest.raises(ValueError, match=r"/caf\\xe9/\\xff2.png is not a whole JPEG"):
+        load_splits(path)

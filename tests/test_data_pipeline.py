@@ -8,7 +8,14 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_resnets import Preprocessing
-from keras_resnets.data import evaluation_dataset, load_splits, parse_augment, training_dataset
+from keras_resnets.data import (
+    evaluation_dataset,
+    load_splits,
+    parse_augment,
+    pipeline,
+    training_dataset,
+)
+from keras_resnets.data.operations import Context
 from keras_resnets.data.sources import Images, Source
 
 AS_PIXELS = Preprocessing(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # leaves 0..255 as it is
@@ -135,6 +142,24 @@ def test_input_size_without_an_operation_that_makes_it(noise, photos):
     assert batches(photos, 1, ["flip"], image_size=(10, 12))[0][0].shape == (5, 10, 12, 3)
     with pytest.raises(ValueError, match="`image_size` is needed"):
         batches(photos, 1)
+
+
+@pytest.mark.parametrize("sides", [(8, 9), (30, 14), (60, 61), (1, 40), (90, 2)])
+@pytest.mark.parametrize("size", [(10, 12), (17, 5)])
+def test_photos_are_covered_as_if_resized_whole(sides, size, rng):
+    image = rng.integers(0, 256, (1, *sides, 3)).astype(np.uint8)
+    fitted = pipeline._Fit(exact=False)(tf.constant(image), None, Context(size, (0.0,) * 3))
+    scale = max(np.float32(size) / np.float32(sides))
+    covering = np.ceil(np.float32(sides) * scale).astype(int)
+    whole = tf.image.resize(image, covering, antialias=True)
+    expected = tf.image.resize_with_crop_or_pad(whole, *size)
+    np.testing.assert_allclose(fitted, expected, atol=1e-2)
+
+
+def test_a_thin_photo_is_not_resized_whole():
+    image = tf.zeros((1, 1, 60_000, 3), tf.uint8)  # 224x13,440,000, 36 GB
+    context = Context((224, 224), (0.0,) * 3)
+    assert pipeline._Fit(exact=False)(image, None, context).shape == (1, 224, 224, 3)
 
 
 def test_operations_before_the_resize_work_at_the_images_own_size(noise):

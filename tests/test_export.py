@@ -143,16 +143,13 @@ def test_every_kind_of_file(channels, rng, tmp_path):
     kinds = [("PNG", "L"), ("PNG", "P"), ("PNG", "RGBA"), ("GIF", "P"), ("BMP", "RGB")]
     kinds += [("BMP", "L"), ("BMP", "P"), ("JPEG", "RGB"), ("JPEG", "L")]
     array = rng.integers(0, 256, (25, 30, 3), dtype=np.uint8)
-    array = np.kron(array[:5, :6], np.ones((5, 5, 1), np.uint8))  # few enough colours for JPEG
     files = [encode(array, form, mode) for form, mode in kinds]
     decoded = []
-    for data, (form, mode) in zip(files, kinds, strict=True):
+    for data, (_, mode) in zip(files, kinds, strict=True):
         image = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-        if form == "JPEG":  # decoders differ by a grey value or two
-            image = tf.io.decode_jpeg(data, channels=3).numpy()
         if channels == 1:
             image = tf.image.rgb_to_grayscale(image).numpy()
-            if mode == "L" and form != "JPEG":
+            if mode == "L":
                 np.testing.assert_array_equal(image[..., 0], Image.open(io.BytesIO(data)))
         decoded.append(image)
     answer = serve(export(model, "net", tmp_path))(image_bytes=tf.constant(files))

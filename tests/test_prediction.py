@@ -121,6 +121,22 @@ def test_images_of_a_pattern(folder):
     assert sorted(names(found, folder)) == ["B.JPG", "a.png", "c", "more/d.Gif"]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("photos/**/*.[pG]*", ["a.png", "more/d.Gif"]),
+        ("photos/**/more", ["more/d.Gif"]),
+        ("photos/**/c", ["c"]),
+        ("p*s/**/**", ["B.JPG", "a.png", "c", "more/d.Gif"]),
+        ("**/a.*", ["a.png"]),
+        ("photos/more**", ["more/d.Gif"]),
+    ],
+)
+def test_patterns_of_any_depth(pattern, expected, folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    assert names(prediction.find_images([pattern]), "photos") == expected
+
+
 def test_named_files_are_taken_as_they_are(folder):
     files = [str(folder / name) for name in ("notes.txt", ".hidden.png", "a.png", "a.png")]
     assert prediction.find_images(files) == files
@@ -130,6 +146,28 @@ def test_a_name_that_looks_like_a_pattern(tmp_path):
     path = tmp_path / "a[1].png"
     path.write_bytes(encode("red"))
     assert prediction.find_images([str(path)]) == [str(path)]
+
+
+def test_links_are_followed_once(folder):
+    (folder / "more" / "all").symlink_to(folder)
+    (folder / "z").symlink_to(folder / "more")
+    for arguments in ([folder], [f"{folder}/**"], [f"{folder}/*"]):
+        found = names(prediction.find_images(arguments), folder)
+        assert sorted(found) == ["B.JPG", "a.png", "c", "more/d.Gif"]
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    os.mkfifo(folder / "pipe.jpg")
+    with pytest.raises(FileNotFoundError, match="No image in .*pipe.jpg"):
+        prediction.find_images([folder / "pipe.jpg"])
+
+
+def test_script_prints_any_name(saved_model, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(encode("red"))
+    done = run_script(f"--saved_model={saved_model}", path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0].endswith(r"caf\xe9.png")
 
 
 @pytest.mark.parametrize("argument", ["missing.png", "photos/*.tiff", "photos/n*", "empty"])
@@ -173,3 +211,28 @@ def test_script_skips_corrupt_images(saved_model, folder):
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["classes"][0] for row in rows] == ["green", "red", "blue", "red"]
     assert "skipped 1 corrupt" in done.stderr and "broken.png" in done.stderr
+
+
+def test_too_many_pixels_are_refused_by_name(saved_model, tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(encode("red", size=(30, 20)))
+    images = [encode("blue"), path]
+    answers = Predictor(saved_model, max_pixels=600).predict(images)
+    assert [labels[0] for labels, _ in answers] == ["blue", "red"]
+    small = Predictor(saved_model, max_pixels=599)
+    with pytest.raises(CorruptImageError, match=r"large\.png has 600 pixels, more than max.*=599$"):
+        small.predict(images)
+    assert [answer is None for answer in small.predict(images, skip_corrupt=True)] == [False, True]
+    done = run_script(f"--saved_model={saved_model}", path, "--max_pixels=599")
+    assert done.returncode == 1 and "large.png has 600 pixels" in done.stderr
+
+
+def test_an_export_keeps_its_limit(tmp_path):
+    version = export(colour_model(), "colours", tmp_path, max_pixels=599)
+    with pytest.raises(CorruptImageError, match="has 600 pixels, more than max_pixels=599"):
+        Predictor(version).predict([encode("red", size=(30, 20))])
+    with pytest.raises(ValueError, match=r"must be in 1\.\.599 with .*max_pixels=600"):
+        Predictor(version, max_pixels=600)
+    (pathlib.Path(version) / prediction.METADATA).unlink()  # the graph itself refuses too
+    with pytest.raises(CorruptImageError, match="^An image cannot be decoded by "):
+        Predictor(version).predict([encode("red", size=(30, 20))])

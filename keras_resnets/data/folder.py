@@ -6,7 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
-from keras_resnets.images import decode_image, is_image
+from keras_resnets.images import (
+    FORMATS,
+    MAX_PIXELS,
+    decode_image,
+    find_fault,
+    image_files,
+    printable,
+    subfolders,
+)
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -17,19 +25,22 @@ SPLIT_FOLDERS = {
 _ORDER_SEED = 0  # of the order that slices count; it must never change
 
 
-def open_folder(path, skip_corrupt=False):
+def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
     """Opens `path/<class>/**/image`, or the same below `train/`, `val/` (`validation/`), `test/`.
 
-    Images are JPEG, PNG, GIF and BMP files by content, whatever their suffix; they become RGB
-    (see `images.decode_image`; an EXIF rotation is not applied). Hidden files and folders are
-    left alone, and so are other files unless their suffix says that they are images. Every image
-    is decoded once here, which finds corrupt ones before the training starts; an epoch decodes
-    them all anyway. Images of one shape that take up to 1 GiB stay decoded in memory; others are
-    read from disk again. A `test/` without class folders has no labels and is left out.
+    Images are JPEG, PNG, GIF, BMP and WebP files by content, whatever their suffix; they become RGB
+    (see `images.decode_image`; an EXIF rotation is not applied). Hidden files and folders are left
+    alone, and so are other files unless their suffix says that they are images. Links to folders
+    are followed, each real folder once (see `images.image_files`). Every image is decoded once
+    here, which finds corrupt ones before the training starts; an epoch decodes them all anyway.
+    Images of one shape that take up to 1 GiB stay decoded in memory; others are read from disk
+    again. A `test/` without class folders has no labels and is left out.
 
     Args:
         path: The folder.
-        skip_corrupt: Boolean. Whether corrupt images are left out and counted instead of refused.
+        skip_corrupt: Boolean. Whether corrupt images, and those with too many pixels, are left out
+            and counted instead of refused.
+        max_pixels: Int. How many pixels an image may have by its header. Defaults to 50 million.
 
     Returns:
         `Archive`; its only split is `train` where the class folders are not below `train/`.
@@ -37,61 +48,56 @@ def open_folder(path, skip_corrupt=False):
     Raises:
         FileNotFoundError: If `path` is not a folder.
         ValueError: If there are fewer than two classes, a class without images, classes that
-            differ between the splits, or a corrupt image.
+            differ between the splits, a corrupt or too large image, or one folder for two classes.
+        OSError: If a folder cannot be read.
     """
     if not os.path.isdir(path):
         raise FileNotFoundError(f"There is no folder {path}")
     path = os.path.abspath(path)
     roots = _split_roots(path)
     class_names = _class_names(roots)
+    places = [(split, label) for split in roots for label in range(len(class_names))]
+    folders = [os.path.join(roots[split], class_names[label]) for split, label in places]
     files, labels, splits = [], [], []
-    for split, root in roots.items():
-        for label, name in enumerate(class_names):
-            found = _image_files(os.path.join(root, name))
-            files += found
-            labels += [label] * len(found)
-            splits += [split] * len(found)
+    for (split, label), found in zip(places, image_files(folders), strict=True):
+        files += found
+        labels += [label] * len(found)
+        splits += [split] * len(found)
     files, labels, splits = np.array(files, object), np.array(labels, np.int64), np.array(splits)
     _require_images(roots, class_names, labels, splits)
-    images, sound = _check(files)
+    images, sound = _check(files, max_pixels)
     if not sound.all() and not skip_corrupt:
+        first = files[~sound][0]
         raise ValueError(
-            f"{np.sum(~sound)} of {len(files)} images cannot be decoded, the first is "
-            f"{files[~sound][0]}. Remove it, or leave such images out with skip_corrupt"
+            f"{np.sum(~sound)} of {len(files)} images cannot be used: {printable(first)} "
+            f"{find_fault(first, max_pixels)}. Remove it, or leave such images out with "
+            "skip_corrupt"
         )
     files, labels, splits = files[sound], labels[sound], splits[sound]
     _require_images(roots, class_names, labels, splits)
     shuffle = np.random.default_rng(_ORDER_SEED).permutation
     return Archive(
-        name=path,
-        class_names=class_names,
+        name=printable(path),
+        class_names=tuple(map(printable, class_names)),
         images=images,
         all_labels=labels,
         places={split: shuffle(np.flatnonzero(splits == split)) for split in roots},
-        describe=lambda place: files[place],
+        describe=lambda place: printable(files[place]),
         num_skipped=int(np.sum(~sound)),
-    )
-
-
-def _subfolders(path):
-    return sorted(
-        entry.name
-        for entry in os.scandir(path)
-        if entry.is_dir() and not entry.name.startswith(".")
     )
 
 
 def _split_roots(path):
     """{split: folder whose subfolders are the classes}."""
-    names = _subfolders(path)
+    names = subfolders(path)
     if "train" not in names:
         return {"train": path}
-    if set(names) - SPLIT_FOLDERS.keys() and len(_subfolders(os.path.join(path, "train"))) < 2:
+    if set(names) - SPLIT_FOLDERS.keys() and len(subfolders(os.path.join(path, "train"))) < 2:
         return {"train": path}  # a class of vehicles may be called train
     roots = {}
     for name in names:
         split, root = SPLIT_FOLDERS.get(name), os.path.join(path, name)
-        if split is None or (split == "test" and not _subfolders(root)):
+        if split is None or (split == "test" and not subfolders(root)):
             continue
         if split in roots:
             raise ValueError(f"{path} must have one of val/ and validation/, not both")
@@ -100,14 +106,14 @@ def _split_roots(path):
 
 
 def _class_names(roots):
-    class_names = _subfolders(roots["train"])
+    class_names = subfolders(roots["train"])
     if len(class_names) < 2:
         raise ValueError(
             f"{roots['train']} must hold two class folders or more. "
             f"Received: {', '.join(class_names) or 'none'}"
         )
     for root in roots.values():
-        different = sorted(set(class_names) ^ set(_subfolders(root)))
+        different = sorted(set(class_names) ^ set(subfolders(root)))
         if different:
             raise ValueError(
                 f"The class folders of {root} must be those of {roots['train']}. "
@@ -116,20 +122,11 @@ def _class_names(roots):
     return tuple(class_names)
 
 
-def _image_files(folder):
-    found = []
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        paths = (os.path.join(parent, name) for name in sorted(names) if name[0] != ".")
-        found += [file for file in paths if is_image(file)]
-    return found
-
-
-def _check(files):
+def _check(files, max_pixels):
     """Decodes all files: (`Images` of the sound ones, boolean array of which are sound)."""
     sound = np.zeros(len(files), bool)
     pixels, shape, size = [], None, 0
-    for index, image in _decoded(files):
+    for index, image in _decoded(files, max_pixels):
         sound[index] = True
         shape = shape or image.shape
         size += image.nbytes
@@ -139,13 +136,13 @@ def _check(files):
             pixels = None
     if pixels:
         return Images.decoded(np.stack(pixels)), sound
-    return Images.files(list(files[sound])), sound
+    return Images.files(list(files[sound]), max_pixels), sound
 
 
-def _decoded(files):
-    paths = tf.data.Dataset.from_tensor_slices((np.arange(len(files)), list(files)))
-    images = paths.map(
-        lambda index, path: (index, decode_image(tf.io.read_file(path))),
+def _decoded(files, max_pixels):
+    paths = [os.fsencode(file) for file in files]
+    images = tf.data.Dataset.from_tensor_slices((np.arange(len(files)), paths)).map(
+        lambda index, path: (index, decode_image(tf.io.read_file(path), 3, max_pixels)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -158,6 +155,5 @@ def _require_images(roots, class_names, labels, splits):
         if not counts.all():
             empty = class_names[int(np.argmin(counts))]
             raise ValueError(
-                f"The class folder {os.path.join(root, empty)} holds no image "
-                "(JPEG, PNG, GIF or BMP)"
+                f"The class folder {os.path.join(root, empty)} holds no image ({FORMATS})"
             )

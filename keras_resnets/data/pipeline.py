@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_resnets.data import augment as augmentation
 from keras_resnets.data.operations import Context, Operation
-from keras_resnets.images import resize
+from keras_resnets.images import resize, resize_window
 
 _FOREVER = np.iinfo(np.int64).max
 
@@ -165,8 +165,8 @@ class _Fit(Operation):
             return resize(images, size)
         sides = tf.cast(tf.shape(images)[1:3], tf.float32)
         covering = tf.math.ceil(sides * tf.reduce_max(tf.constant(size, tf.float32) / sides))
-        images = resize(images, tf.cast(covering, tf.int32))
-        return tf.image.resize_with_crop_or_pad(images, *size)
+        covering = tf.cast(covering, tf.int32)
+        return resize_window(images, covering, (covering - size) // 2, size)
 
 
 def _check_channels(source, preprocessing):

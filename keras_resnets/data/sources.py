@@ -1,13 +1,14 @@
 """Labelled images that are read by number inside tf.data."""
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data import randomness
-from keras_resnets.images import decode_image
+from keras_resnets.images import MAX_PIXELS, decode_image, read_image
 
 ARRAY_LIMIT = 2**30  # bytes: images of one shape up to here are kept decoded
 
@@ -33,18 +34,19 @@ class Images:
             return cls(tf.constant(array), None, array.shape[1:])
 
     @classmethod
-    def encoded(cls, data, shape):
+    def encoded(cls, data, shape, max_pixels=MAX_PIXELS):
         """Images kept as the bytes of their files."""
         with tf.device("CPU"):
             values = tf.constant(data, tf.string)
-        return cls(values, lambda row: decode_image(row, shape[-1]), shape)
+        return cls(values, lambda row: decode_image(row, shape[-1], max_pixels), shape)
 
     @classmethod
-    def files(cls, paths):
+    def files(cls, paths, max_pixels=MAX_PIXELS):
         """Images read from disk each time, RGB."""
         with tf.device("CPU"):
-            values = tf.constant(paths, tf.string)
-        return cls(values, lambda row: decode_image(tf.io.read_file(row)), (None, None, 3))
+            # As bytes: a file's name need not be UTF-8.
+            values = tf.constant([os.fsencode(path) for path in paths], tf.string)
+        return cls(values, lambda row: read_image(row, max_pixels), (None, None, 3))
 
     @property
     def is_decoded(self):

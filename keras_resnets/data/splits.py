@@ -9,6 +9,7 @@ import numpy as np
 from keras_resnets.data.digits import open_digits
 from keras_resnets.data.folder import open_folder
 from keras_resnets.data.sources import Source
+from keras_resnets.images import MAX_PIXELS
 
 HELD_OUT = 0.1  # share of the training images taken for a part that the set does not have
 _PIECE = re.compile(r"([\w-]+)(?:\[(-?\d+%?)?:(-?\d+%?)?\])?")
@@ -31,6 +32,7 @@ def load_splits(
     download=False,
     seed=0,
     skip_corrupt=False,
+    max_pixels=MAX_PIXELS,
     splits=("train", "validation", "test"),
 ):
     """Opens an image set and divides it.
@@ -57,6 +59,8 @@ def load_splits(
         seed: Int, keys what is held out. Defaults to 0.
         skip_corrupt: Boolean. Whether corrupt images of a folder are left out (and counted in
             `Source.num_skipped`) instead of refused. Defaults to False.
+        max_pixels: Int. An image with more pixels by its header is refused (left out with
+            `skip_corrupt`) before it takes the memory. Defaults to 50 million.
         splits: The parts wanted; others are not loaded. Defaults to all three.
 
     Returns:
@@ -68,21 +72,21 @@ def load_splits(
         FileNotFoundError: If the folder does not exist.
     """
     given = {"train": train_split, "validation": validation_split, "test": test_split}
-    archive = _open(dataset, data_dir, download, skip_corrupt)
+    archive = _open(dataset, data_dir, download, skip_corrupt, max_pixels)
     selections = _select(archive, given, seed, splits)
     return Splits(**archive.sources({part: selections[part] for part in splits}))
 
 
-def _open(dataset, data_dir, download, skip_corrupt):
+def _open(dataset, data_dir, download, skip_corrupt, max_pixels):
     if dataset == "digits":
         return open_digits()
     path = os.path.expanduser(dataset)
     is_path = os.path.isabs(path) or dataset.startswith((".", "~")) or dataset.endswith(os.sep)
     if os.path.isdir(path) or is_path:
-        return open_folder(path, skip_corrupt)
+        return open_folder(path, skip_corrupt, max_pixels)
     from keras_resnets.data.tfds_archive import open_tfds  # tfds is imported only where it is used
 
-    return open_tfds(dataset, data_dir or None, download)
+    return open_tfds(dataset, data_dir or None, download, max_pixels)
 
 
 def _select(archive, given, seed, wanted):

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from keras_resnets.data import randomness
-from keras_resnets.images import decode_image
+from keras_resnets.images import MAX_PIXELS, decode_image
 
 SHUFFLE_BUFFER = 16_384  # encoded images
 
@@ -23,6 +23,7 @@ class StreamedSource:
         num_examples: Int.
         shape: `(height, width, channels)`, height and width `None` where they differ.
         examples: `tf.data.Dataset` of {"data": bytes of the image file, "label": int64}.
+        max_pixels: Int. How many pixels an image may have by its header. Defaults to 50 million.
     """
 
     name: str
@@ -30,6 +31,7 @@ class StreamedSource:
     num_examples: int
     shape: tuple
     examples: tf.data.Dataset
+    max_pixels: int = MAX_PIXELS
 
     labels = None
     num_skipped = 0
@@ -51,7 +53,7 @@ class StreamedSource:
 
     def load(self, reference):
         """Decodes one example: its uint8 image and int64 label."""
-        image = decode_image(reference["data"], self.channels)
+        image = decode_image(reference["data"], self.channels, self.max_pixels)
         return tf.ensure_shape(image, self.shape), reference["label"]
 
     def in_order(self):

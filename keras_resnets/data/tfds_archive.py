@@ -8,11 +8,12 @@ import tensorflow_datasets as tfds
 
 from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
 from keras_resnets.data.streaming import StreamedSource
+from keras_resnets.images import MAX_PIXELS, decode_image
 
 MEMORY_LIMIT = 4 * 2**30  # bytes: encoded images up to here are kept in memory
 
 
-def open_tfds(name, data_dir=None, download=False):
+def open_tfds(name, data_dir=None, download=False, max_pixels=MAX_PIXELS):
     """Opens a set with `supervised_keys` of one image and one class label.
 
     Images of one known shape that take up to 1 GiB decoded are kept so in memory, other sets as
@@ -23,6 +24,7 @@ def open_tfds(name, data_dir=None, download=False):
         name: The tfds name, e.g. `"cifar10"` or `"cifar10_corrupted/brightness_1"`.
         data_dir: The tfds root, or `None` for tfds' own.
         download: Boolean. Whether a missing set may be downloaded and prepared.
+        max_pixels: Int. How many pixels an image may have by its header. Defaults to 50 million.
 
     Returns:
         `TfdsArchive`.
@@ -44,7 +46,7 @@ def open_tfds(name, data_dir=None, download=False):
             builder.download_and_prepare()
         except Exception as error:  # whatever the set's own code, the network and the disk raise
             raise ValueError(f"{name} could not be prepared: {_line(error)}") from error
-    return TfdsArchive(builder, *keys)
+    return TfdsArchive(builder, *keys, max_pixels)
 
 
 def _builder(name, data_dir):
@@ -95,11 +97,13 @@ class TfdsArchive:
         builder: tfds builder, prepared.
         image_key: Name of the image feature.
         label_key: Name of the label feature.
+        max_pixels: Int. How many pixels an image may have by its header.
     """
 
-    def __init__(self, builder, image_key, label_key):
+    def __init__(self, builder, image_key, label_key, max_pixels):
         self.name = builder.name
         self._builder, self._image_key, self._label_key = builder, image_key, label_key
+        self._max_pixels = max_pixels
         feature = builder.info.features[label_key]
         names = feature.names or range(feature.num_classes)
         self.class_names = tuple(str(name) for name in names)
@@ -176,10 +180,10 @@ class TfdsArchive:
             data = np.empty(count, object)
             for i, example in enumerate(examples.as_numpy_iterator()):
                 data[i], labels[i] = example["data"], example["label"]
-            return Images.encoded(data, self._shape), labels
+            return Images.encoded(data, self._shape, self._max_pixels), labels
         pixels = np.empty((count, *self._shape), np.uint8)
         decoded = examples.map(
-            lambda e: (tf.io.decode_image(e["data"], self._shape[-1]), e["label"]),
+            lambda e: (decode_image(e["data"], self._shape[-1], self._max_pixels), e["label"]),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
@@ -203,6 +207,7 @@ class TfdsArchive:
             num_examples=sum(len(indices) for indices in selection.values()),
             shape=self._shape,
             examples=self._examples(_specification(runs)),
+            max_pixels=self._max_pixels,
         )
 
 

@@ -1,7 +1,23 @@
 """What happens to an image between its file and the network: decoding, resizing, standardizing."""
 
-from keras_resnets.images.decoding import decode_image, is_image
+from keras_resnets.images.decoding import MAX_PIXELS, decode_image, find_fault, read_image
+from keras_resnets.images.files import FORMATS, image_files, is_image, printable, subfolders
+from keras_resnets.images.headers import count_pixels
 from keras_resnets.images.preprocessing import Preprocessing
-from keras_resnets.images.resizing import resize
+from keras_resnets.images.resizing import resize, resize_window
 
-__all__ = ["Preprocessing", "decode_image", "is_image", "resize"]
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "Preprocessing",
+    "count_pixels",
+    "decode_image",
+    "find_fault",
+    "image_files",
+    "is_image",
+    "printable",
+    "read_image",
+    "resize",
+    "resize_window",
+    "subfolders",
+]

@@ -1,10 +1,11 @@
 """The preprocessing of evaluation, which a model carries and an export contains."""
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
-from keras_resnets.images import resizing
+from keras_resnets.images.resizing import INTERPOLATIONS, resize, resize_window
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +23,8 @@ class Preprocessing:
         resize: Int (length of the shorter side, aspect ratio kept), `(height, width)` (exact), or
             `None` (left as it is). Defaults to `None`.
         crop: `(height, width)` cut from the middle after resizing, or `None`. Defaults to `None`.
-        interpolation: `"bilinear"` or `"bicubic"`, with antialiasing when an image shrinks.
-            Defaults to `"bilinear"`.
+        interpolation: `"bilinear"` or `"bicubic"` (see `images.resize`), with antialiasing when an
+            image shrinks. Defaults to `"bilinear"`.
 
     Raises:
         ValueError: If an argument is not of the form above.
@@ -36,18 +37,14 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self):
-        for field in ("mean", "std", "resize", "crop"):
+        for field in ("resize", "crop"):
             value = getattr(self, field)
             if isinstance(value, list):  # as JSON gives it back
                 object.__setattr__(self, field, tuple(value))
-        if len(self.mean) != len(self.std) or not self.mean or min(self.std) <= 0:
+        self._check_statistics()
+        if self.interpolation not in INTERPOLATIONS:
             raise ValueError(
-                "`mean` and `std` must have one number a channel, `std` above 0. "
-                f"Received: mean={self.mean}, std={self.std}"
-            )
-        if self.interpolation not in resizing.INTERPOLATIONS:
-            raise ValueError(
-                f"`interpolation` must be one of {resizing.INTERPOLATIONS}. "
+                f"`interpolation` must be one of {tuple(INTERPOLATIONS)}. "
                 f"Received: interpolation={self.interpolation!r}"
             )
         for field in ("resize", "crop"):
@@ -58,6 +55,24 @@ class Preprocessing:
                 raise ValueError(
                     f"`{field}` must be positive pixels, (height, width). Received: {field}={value}"
                 )
+
+    def _check_statistics(self):
+        received = f"Received: mean={self.mean}, std={self.std}"
+        try:
+            for field in ("mean", "std"):
+                object.__setattr__(self, field, tuple(float(x) for x in getattr(self, field)))
+            is_legal = 0 < len(self.mean) == len(self.std) and min(self.std) > 0
+        except (TypeError, ValueError):
+            is_legal = False
+        if not is_legal or not all(math.isfinite(x) for x in self.mean + self.std):
+            raise ValueError(
+                f"`mean` and `std` must have one number a channel, `std` above 0. {received}"
+            )
+        if max(self.mean + self.std) > 1:
+            raise ValueError(
+                "`mean` and `std` must be those of pixels divided by 255, at most 1; these look "
+                f"like pixels in 0..255: divide them by 255. {received}"
+            )
 
     @property
     def channels(self):
@@ -73,8 +88,12 @@ class Preprocessing:
         Returns:
             float32 tensor of the same rank, resized, cropped and standardized.
         """
-        image = tf.cast(image, tf.float32)
-        return self.standardize(self._crop(self._resize(image)))
+        if self.crop is not None:
+            size = self._size(image)
+            image = resize_window(image, size, self._corner(size), self.crop, self.interpolation)
+        elif self.resize is not None:
+            image = resize(image, self._size(image), self.interpolation)
+        return self.standardize(image)
 
     def standardize(self, image):
         """Scales pixels of 0..255 to zero mean and unit deviation. Shape is kept."""
@@ -82,29 +101,21 @@ class Preprocessing:
         std = tf.constant(self.std, tf.float32) * 255.0
         return (tf.cast(image, tf.float32) - mean) / std
 
-    def _resize(self, image):
+    def _size(self, image):
+        """`(height, width)` of the image once it is resized."""
+        if isinstance(self.resize, tuple):
+            return self.resize
+        sides = tf.shape(image, tf.int64)[-3:-1]
         if self.resize is None:
-            return image
-        size = self.resize
-        if isinstance(size, int):
-            sides = tf.shape(image)[-3:-1]
-            size = sides * size // tf.reduce_min(sides)  # the longer side truncated, as torchvision
-        return resizing.resize(image, size, self.interpolation)
+            return sides
+        return sides * self.resize // tf.reduce_min(sides)  # truncated, as torchvision
 
-    def _crop(self, image):
-        if self.crop is None:
-            return image
-        height, width = self.crop
-        # An image smaller than the crop (a resize below the crop size) is padded with black.
-        shape = tf.shape(image)
-        image = tf.image.resize_with_crop_or_pad(
-            image, tf.maximum(shape[-3], height), tf.maximum(shape[-2], width)
-        )
-        shape = tf.shape(image)
-        # Rounds half pixels as torchvision's CenterCrop does.
-        top = tf.cast(tf.round(tf.cast(shape[-3] - height, tf.float32) / 2.0), tf.int32)
-        left = tf.cast(tf.round(tf.cast(shape[-2] - width, tf.float32) / 2.0), tf.int32)
-        return image[..., top : top + height, left : left + width, :]
+    def _corner(self, size):
+        """Where the crop begins; negative where the image is smaller, which black then fills."""
+        surplus = tf.cast(size, tf.int64) - self.crop
+        half = tf.cast(tf.round(tf.cast(surplus, tf.float64) / 2.0), tf.int64)
+        # Half pixels are rounded as torchvision's CenterCrop does, which pads the other way.
+        return tf.where(surplus >= 0, half, -(-surplus // 2))
 
     def get_config(self):
         """The arguments as a JSON-able dictionary; `Preprocessing(**config)` gives it back."""

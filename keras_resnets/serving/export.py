@@ -9,18 +9,19 @@ import uuid
 import keras
 import tensorflow as tf
 
-from keras_resnets.images import decode_image
+from keras_resnets.images import MAX_PIXELS, decode_image
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
 from keras_resnets.models.network import Network
+from keras_resnets.serving.prediction import METADATA
 
 
-def export(model, name, root="saved_models", top=5):
+def export(model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS):
     """Writes `<root>/<name>/<version>/`, a SavedModel under the next free version.
 
     Signatures, which need TensorFlow alone, with one image or more a request:
 
-    - `serving_default` takes `image_bytes`, strings `(batch,)`: whole JPEG, PNG, GIF or BMP files,
-      decoded as in training.
+    - `serving_default` takes `image_bytes`, strings `(batch,)`: whole JPEG, PNG, GIF, BMP or WebP
+      files, decoded as in training.
     - `predict_images` takes `image`, uint8 `(batch, height, width, channels)` of any height and
       width.
 
@@ -40,6 +41,8 @@ def export(model, name, root="saved_models", top=5):
         name: String. The name to serve the model by, one folder below `root`.
         root: String or path. Defaults to `"saved_models"`.
         top: Int. How many of the best classes to name, at most all. Defaults to 5.
+        max_pixels: Int. An image file whose header says more is refused before it is decoded: a
+            request of a megabyte could take gigabytes. Defaults to 50 million.
 
     Returns:
         String, the path of the version's folder.
@@ -53,7 +56,10 @@ def export(model, name, root="saved_models", top=5):
         raise ValueError(f"`name` must be the name of one folder. Received: name={name!r}")
     if top < 1:
         raise ValueError(f"`top` must be at least 1. Received: top={top}")
-    signatures = {key: f.get_concrete_function() for key, f in _signatures(model, top).items()}
+    if max_pixels < 1:
+        raise ValueError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
+    functions = _signatures(model, top, max_pixels)
+    signatures = {key: function.get_concrete_function() for key, function in functions.items()}
     module = tf.Module()
     module.variables_used = signatures["serving_default"].variables
 
@@ -62,7 +68,7 @@ def export(model, name, root="saved_models", top=5):
     os.makedirs(part)
     try:
         tf.saved_model.save(module, part, signatures)
-        _write_metadata(model, os.path.join(part, "assets.extra"))
+        _write_metadata(model, max_pixels, os.path.join(part, METADATA))
         return _rename_to_next_version(part, folder)
     except tf.errors.OpError as error:  # a full disk, for one
         raise OSError(f"Cannot write {folder}: {error.message}") from error
@@ -75,7 +81,7 @@ def versions(folder):
     return sorted(int(entry) for entry in os.listdir(folder) if entry.isdecimal())
 
 
-def _signatures(model, top):
+def _signatures(model, top, max_pixels):
     """The signatures as `tf.function`s, by name."""
     kind = output_kind(model)
     preprocessing = fixed_size_preprocessing(model)
@@ -100,7 +106,7 @@ def _signatures(model, top):
         }
 
     def prepare(encoded):
-        image = decode_image(encoded)
+        image = decode_image(encoded, 3, max_pixels)
         return preprocessing(tf.image.rgb_to_grayscale(image) if channels == 1 else image)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
@@ -139,17 +145,18 @@ def _class_names(model):
     return list(names)
 
 
-def _write_metadata(model, folder):
+def _write_metadata(model, max_pixels, path):
     """Notes for people. TensorFlow Serving leaves a folder of this name alone."""
     metadata = {
         "model": getattr(model, "registry_name", model.name),
         "options": getattr(model, "options", {}),
         "preprocessing": fixed_size_preprocessing(model).get_config(),
         "class_names": _class_names(model),
+        "max_pixels": max_pixels,
         "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
     }
-    os.mkdir(folder)
-    with open(os.path.join(folder, "metadata.json"), "w", encoding="utf-8") as file:
+    os.mkdir(os.path.dirname(path))
+    with open(path, "w", encoding="utf-8") as file:
         json.dump(metadata, file, indent=2, ensure_ascii=False)
 
 
