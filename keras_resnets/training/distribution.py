@@ -4,6 +4,8 @@ import functools
 
 import tensorflow as tf
 
+from keras_resnets.errors import UserError
+
 STRATEGIES = ("auto", "none", "mirrored")
 
 
@@ -24,12 +26,12 @@ def make_strategy(name="auto", logical_devices=1):
         A `tf.distribute.Strategy`; TensorFlow's default one, with one replica, when not mirrored.
 
     Raises:
-        ValueError: If an argument is not legal or the CPU can no longer be split.
+        UserError: If an argument is not legal or the CPU can no longer be split.
     """
     if name not in STRATEGIES:
-        raise ValueError(f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}")
+        raise UserError(f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}")
     if logical_devices < 1 or (logical_devices > 1 and name == "none"):
-        raise ValueError(
+        raise UserError(
             "`logical_devices` must be at least 1, and 1 with strategy='none'. "
             f"Received: logical_devices={logical_devices}"
         )
@@ -63,7 +65,7 @@ def _split_cpu(number):
     except RuntimeError:  # TensorFlow has started
         found = len(tf.config.list_logical_devices("CPU"))
         if found != number:
-            raise ValueError(
+            raise UserError(
                 "`logical_devices` must be set before TensorFlow computes anything. "
                 f"Received: logical_devices={number} with {found} in use"
             ) from None

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_resnets.analysis import plots
 from keras_resnets.data import evaluation_dataset
+from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
 
 TOP = 5
@@ -100,7 +101,7 @@ def load_model(path):
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If it cannot be loaded.
+        UserError: If it cannot be loaded.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -108,7 +109,7 @@ def load_model(path):
     try:
         return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"Cannot load {path}: {error}".splitlines()[0]) from error
+        raise UserError(f"Cannot load {path}: {error}".splitlines()[0]) from error
 
 
 def evaluate(model, source, batch_size=128, verbose=0):
@@ -129,7 +130,7 @@ def evaluate(model, source, batch_size=128, verbose=0):
         `Evaluation`.
 
     Raises:
-        ValueError: If the model does not fit the images or their classes.
+        UserError: If the model does not fit the images or their classes.
         FloatingPointError: If a logit is NaN or infinite.
         OSError: If an image cannot be read.
     """
@@ -137,7 +138,7 @@ def evaluate(model, source, batch_size=128, verbose=0):
     preprocessing = fixed_size_preprocessing(model)
     _check_fit(model, preprocessing, source)
     if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        raise UserError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if hasattr(model, "average_statistics"):
         model.average_statistics()
     strategy = model.distribute_strategy
@@ -214,18 +215,18 @@ def _load_images(source, indices):
 def _check_fit(model, preprocessing, source):
     outputs, names = model.output_shape[-1], tuple(source.class_names)
     if outputs != len(names):
-        raise ValueError(
+        raise UserError(
             f"The model has {outputs} classes, {source.name} has {len(names)}: "
             "they must be the same"
         )
     if preprocessing.channels != source.channels:
-        raise ValueError(
+        raise UserError(
             f"The model takes images of {preprocessing.channels} channels, those of "
             f"{source.name} have {source.channels}"
         )
     known = tuple(getattr(model, "class_names", None) or names)
     if known != names and sorted(known) == sorted(names):
-        raise ValueError(f"The classes of {source.name} are the model's in another order")
+        raise UserError(f"The classes of {source.name} are the model's in another order")
 
 
 def _as_json(evaluation, source, wrong):

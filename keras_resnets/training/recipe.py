@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from keras_resnets.data import parse_augment
+from keras_resnets.errors import UserError
 from keras_resnets.training.distribution import STRATEGIES
 from keras_resnets.training.optimizer import DECAYS
 from keras_resnets.training.schedules import SCHEDULES, check_boundaries
@@ -28,7 +29,7 @@ class Recipe:
     a run goes on.
 
     Raises:
-        ValueError: If a value is out of its range.
+        UserError: If a value is out of its range.
     """
 
     model: str = _field("Registry name of the network: `python scripts/models.py` lists them.")
@@ -111,13 +112,13 @@ class Recipe:
 
     def _must(self, name, is_legal, legal):
         if not is_legal:
-            raise ValueError(f"`{name}` must be {legal}. Received: {name}={getattr(self, name)!r}")
+            raise UserError(f"`{name}` must be {legal}. Received: {name}={getattr(self, name)!r}")
 
     def model_options(self):
         """The builder's options as a dictionary; values are Python literals, or else strings.
 
         Raises:
-            ValueError: If an entry is not key=value, comes twice, or is for training to decide.
+            UserError: If an entry is not key=value, comes twice, or is for training to decide.
         """
         options = {}
         for entry in self.option:
@@ -126,7 +127,7 @@ class Recipe:
             self._must("option", equals and key.isidentifier(), "key=value")
             self._must("option", key not in options, f"given once for each key ({key!r} is not)")
             if key in RESERVED_OPTIONS:
-                raise ValueError(
+                raise UserError(
                     f"`option` must not set {key!r}: training does, from the data and "
                     f"`image_size`. Received: option={entry!r}"
                 )
@@ -158,12 +159,12 @@ class Recipe:
         """Reads the recipe.json of a run.
 
         Raises:
-            ValueError: If the file is not a recipe of this version.
+            UserError: If the file is not a recipe of this version.
         """
         try:
-            return cls(**json.loads(Path(path).read_text()))
-        except (TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a recipe: {error}") from None
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except (TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not a recipe: {error}") from None
 
 
 def _literal(text):
@@ -179,6 +180,6 @@ def _floats(name, values):
     try:
         return tuple(float(value) for value in values)
     except ValueError:
-        raise ValueError(
+        raise UserError(
             f"`{name}` must be numbers. Received: {name}={','.join(map(str, values))}"
         ) from None

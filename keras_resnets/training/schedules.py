@@ -4,6 +4,8 @@ import keras
 from keras import ops
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
 
+from keras_resnets.errors import UserError
+
 SCHEDULES = ("piecewise", "one_cycle")
 # A one-cycle run starts at this part of its highest rate (fastai, torch's OneCycleLR).
 ONE_CYCLE_START = 1 / 25
@@ -46,14 +48,14 @@ def boundary_steps(boundaries, steps_per_epoch):
 
 
 def check_boundaries(boundaries):
-    """Raises ValueError unless boundaries are above 0 and increase.
+    """Raises UserError unless boundaries are above 0 and increase.
 
     They may lie beyond the last epoch: a run can be extended later, or tried for a few epochs.
     """
     rising = all(low < high for low, high in zip((0, *boundaries), boundaries, strict=False))
     if not rising:
         received = ",".join(f"{epoch:g}" for epoch in boundaries)
-        raise ValueError(
+        raise UserError(
             f"`boundaries` must be above 0 and increase. Received: boundaries={received}"
         )
 
@@ -87,20 +89,20 @@ def make_schedule(
         A `keras.optimizers.schedules.LearningRateSchedule`.
 
     Raises:
-        ValueError: If the schedule is unknown, or boundaries or the warm-up do not fit the run.
+        UserError: If the schedule is unknown, or boundaries or the warm-up do not fit the run.
     """
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     if not 0 <= warmup_epochs < epochs:
-        raise ValueError(
+        raise UserError(
             f"`warmup_epochs` must be at least 0 and below `epochs`={epochs}. "
             f"Received: warmup_epochs={warmup_epochs:g}"
         )
     if schedule == "one_cycle":
         if boundaries:
-            raise ValueError("`boundaries` belong to schedule='piecewise', not to 'one_cycle'")
+            raise UserError("`boundaries` belong to schedule='piecewise', not to 'one_cycle'")
         return _one_cycle(learning_rate, epochs * steps_per_epoch, warmup_steps)
     if schedule != "piecewise":
-        raise ValueError(
+        raise UserError(
             f"`schedule` must be one of {SCHEDULES}. Received: schedule={schedule!r}"
         )
     check_boundaries(boundaries)
