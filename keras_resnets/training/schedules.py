@@ -1,5 +1,7 @@
 """Learning rates by step, from papers' numbers in epochs."""
 
+import math
+
 import keras
 from keras import ops
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
@@ -9,6 +11,8 @@ from keras_resnets.errors import UserError
 SCHEDULES = ("piecewise", "one_cycle")
 # A one-cycle run starts at this part of its highest rate (fastai, torch's OneCycleLR).
 ONE_CYCLE_START = 1 / 25
+# Keras compares steps as int32, in which a later boundary would become an earlier one.
+LAST_STEP = 2**31 - 1
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -44,19 +48,20 @@ class Warmup(LearningRateSchedule):
 
 def boundary_steps(boundaries, steps_per_epoch):
     """The first step at each new rate, for boundaries in epochs."""
-    return [round(epoch * steps_per_epoch) for epoch in boundaries]
+    return [min(round(epoch * steps_per_epoch), LAST_STEP) for epoch in boundaries]
 
 
 def check_boundaries(boundaries):
-    """Raises UserError unless boundaries are above 0 and increase.
+    """Raises UserError unless boundaries are above 0, increase, and are finite.
 
     They may lie beyond the last epoch: a run can be extended later, or tried for a few epochs.
     """
     rising = all(low < high for low, high in zip((0, *boundaries), boundaries, strict=False))
-    if not rising:
+    if not rising or math.inf in boundaries:
         received = ",".join(f"{epoch:g}" for epoch in boundaries)
         raise UserError(
-            f"`boundaries` must be above 0 and increase. Received: boundaries={received}"
+            f"`boundaries` must be above 0, increase, and be finite. Received: "
+            f"boundaries={received}"
         )
 
 
