@@ -116,7 +116,7 @@ def _is_told_in_a_line(error):
     """Whether an exception is about what the user gave, not about a defect."""
     if isinstance(error, UserError | OSError | FloatingPointError):
         return True
-    if type(error) is not ValueError:
+    if not isinstance(error, ValueError) or isinstance(error, UnicodeError):
         return False
     # The package's own lines that still say ValueError; never one that Keras or NumPy raises.
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)

@@ -6,6 +6,7 @@ import os
 import tensorflow as tf
 
 from keras_resnets.data.sources import is_image
+from keras_resnets.errors import UserError
 
 
 class CorruptImageError(ValueError):
@@ -26,13 +27,14 @@ class Predictor:
 
     Raises:
         FileNotFoundError: If there is no export there.
+        UserError: If it is truncated or damaged.
         ValueError: If it is a SavedModel without the signature that takes image files.
     """
 
     def __init__(self, path, batch_size=32):
         self.path = find_version(path)
         self._batch_size = batch_size
-        self._saved_model = tf.saved_model.load(self.path)  # holds the signature's variables
+        self._saved_model = _load(self.path)  # holds the signature's variables
         self._signature = self._saved_model.signatures.get("serving_default")
         if self._signature is None or "classes" not in self._signature.structured_outputs:
             raise ValueError(
@@ -146,6 +148,16 @@ def _images_below(folder):
         paths = [os.path.join(parent, name) for name in sorted(files) if name[0] != "."]
         found += [path for path in paths if is_image(path)]
     return found
+
+
+def _load(path):
+    try:
+        return tf.saved_model.load(path)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:  # of half a dozen kinds, by the file that is damaged and how
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"Cannot load {path}, so export the model again: {reason}") from error
 
 
 def _is_saved_model(path):

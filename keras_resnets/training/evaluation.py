@@ -13,6 +13,7 @@ from keras_resnets.analysis import plots
 from keras_resnets.data import evaluation_dataset
 from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
+from keras_resnets.training.checkpoint import loading_error, read_members
 
 TOP = 5
 MISTAKES = 25
@@ -107,9 +108,10 @@ def load_model(path):
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no model {path}")
     try:
+        read_members(path)  # Keras calls a truncated file "not found"
         return keras.saving.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"Cannot load {path}: {error}".splitlines()[0]) from error
+        raise UserError(f"Cannot load {path}: {loading_error(error)}") from error
 
 
 def evaluate(model, source, batch_size=128, verbose=0):
