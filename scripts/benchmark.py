@@ -18,6 +18,8 @@ import time
 from absl import flags
 from cli import run
 
+from keras_resnets.errors import UserError
+
 _SUITE = flags.DEFINE_enum("suite", "pairs", ["pairs", "families"], "What to measure.")
 _CASES = flags.DEFINE_list("cases", [], "Cases (models, of families) to run; all by default.")
 _PRECISIONS = flags.DEFINE_list(
@@ -259,7 +261,7 @@ def main():
     }[_SUITE.value]
     unknown = set(_CASES.value) - set(legal)
     if unknown:
-        raise ValueError(f"`--cases` must be of {', '.join(legal)}. Received: {sorted(unknown)}")
+        raise UserError(f"`--cases` must be of {', '.join(legal)}. Received: {sorted(unknown)}")
     rows = list(measure(_CASES.value or legal))
     if _JSON.value:
         with open(_JSON.value, "w", encoding="utf-8") as file:

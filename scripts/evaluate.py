@@ -12,6 +12,8 @@ import numpy as np
 from absl import flags
 from cli import run
 
+from keras_resnets.errors import UserError
+
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Run directory of scripts/train.py; its recipe says what to test on."
 )
@@ -84,7 +86,7 @@ def which_images(run_dir):
     overrides = given("dataset", "data_dir", "test_split", "download", "skip_corrupt")
     if not run_dir:
         if "dataset" not in overrides:
-            raise ValueError("--model needs --dataset: a tfds name, `digits`, or a folder")
+            raise UserError("--model needs --dataset: a tfds name, `digits`, or a folder")
         return overrides
     recipe = Recipe.load(os.path.join(run_dir, "recipe.json"))
     names = ["dataset", "data_dir", "download", "skip_corrupt", "seed"]

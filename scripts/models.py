@@ -12,6 +12,8 @@ import sys
 from absl import flags
 from cli import run
 
+from keras_resnets.errors import UserError
+
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Classes; each net's own by default.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Side to count at, each net's by default.")
 _BY = flags.DEFINE_enum("by", "model", ["model", "stage", "layer"], "What a row is.")
@@ -24,7 +26,7 @@ def main(patterns):
 
     names = [name for pattern in patterns or ["*"] for name in list_models(pattern)]
     if not names:
-        raise ValueError(f"no model matches {' '.join(patterns)}")
+        raise UserError(f"no model matches {' '.join(patterns)}")
     options = {} if _NUM_CLASSES.value is None else {"num_classes": _NUM_CLASSES.value}
     if _BY.value == "model":
         row("model", "input", "output", "trainable", "total", "GMACs", "GFLOPs")

@@ -2,8 +2,10 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 import keras_resnets
 from keras_resnets import Preprocessing, data
+from keras_resnets.errors import UserError
 from keras_resnets.models.files import load_model
 from keras_resnets.training import Recipe, evaluation
 from keras_resnets.training.evaluation import Evaluation, evaluate
@@ -151,6 +154,33 @@ def test_models_that_do_not_fit(model, message, digits):
     assert "\n" not in str(caught.value)
 
 
+def test_out_of_memory_is_not_called_an_image(digits):
+    class Huge(keras.layers.Layer):
+        def call(self, x):
+            size = tf.cast(tf.reduce_mean(x), tf.int64) + 2**45
+            return x + tf.reduce_sum(tf.zeros([size]))
+
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(Huge()(image))))
+    model.preprocessing = Preprocessing((0.3,), (0.4,))
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        evaluate(model, digits)
+
+
+def test_an_image_that_is_gone(tmp_path):
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(12):  # of two sizes, so that they are read each time
+            pixels = np.full((8, 8 + index % 2, 3), index)
+            keras.utils.save_img(tmp_path / "photos" / name / f"{index}.png", pixels)
+    test = data.load_splits(str(tmp_path / "photos"), splits=("test",)).test
+    shutil.rmtree(tmp_path / "photos")
+    model = linear_model(channels=3, classes=2)
+    with pytest.raises(OSError, match=r"^Cannot evaluate on .*: .*\.png; No such file") as caught:
+        evaluate(model, test)
+    assert "\n" not in str(caught.value) and "{{" not in str(caught.value)
+
+
 def test_classes_in_another_order_are_refused(digits):
     model = linear_model()
     model.class_names = tuple(reversed(digits.class_names))
@@ -200,6 +230,58 @@ def test_a_file_that_is_no_model(tmp_path):
     with pytest.raises(ValueError, match=r"Cannot load .*b\.keras") as caught:
         load_model(tmp_path / "b.keras")
     assert "\n" not in str(caught.value)
+
+
+def rewrite(path, config=None, without=()):
+    """Changes the config in a .keras file, or leaves members out."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    if config:
+        members["config.json"] = config(members["config.json"].decode()).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in members.keys() - set(without):
+            archive.writestr(name, members[name])
+
+
+def test_why_a_model_does_not_load(tmp_path):
+    path = tmp_path / "a.keras"
+
+    def assert_line(words):
+        with pytest.raises(UserError) as caught:
+            evaluation.load_model(path)
+        line = str(caught.value)
+        assert line.startswith(f"Cannot load {path}: ") and "\n" not in line and len(line) < 400
+        assert words in line
+
+    keras_resnets.create_model("resnet_cifar", depth=8, width=4).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1000])
+    assert_line("it is truncated, or no .keras file")
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    path.write_bytes(flipped)
+    assert_line("model.weights.h5 is not as it was written")
+    path.write_bytes(whole)
+    rewrite(path, lambda config: config.replace('"width": 4', '"width": 8'))
+    assert_line(
+        "the weights are those of another network: 15 layers differ, such as stem_conv/kernel, "
+        "(3, 3, 3, 4) in the file and (3, 3, 3, 8) by its config"
+    )
+    path.write_bytes(whole)
+    rewrite(path, without=["config.json"])
+    assert_line("There is no item named 'config.json' in the archive")
+
+    image = keras.Input((8, 8, 1))
+    doubled = keras.layers.Lambda(lambda x: 2 * x)(image)
+    keras.Sequential([keras.Model(image, doubled), keras.layers.Flatten()]).save(path)
+    assert_line("it has a Lambda layer, whose Python code is not run from a file")
+
+    class Unknown(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    keras.Model(image, Unknown()(image)).save(path)
+    assert_line("Could not locate class 'Unknown'.")
 
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "evaluate.py"

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from keras_resnets import Preprocessing
+from keras_resnets.errors import UserError
 from keras_resnets.serving import CorruptImageError, Predictor, export, prediction
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "predict.py"
@@ -236,3 +238,38 @@ def test_an_export_keeps_its_limit(tmp_path):
     (pathlib.Path(version) / prediction.METADATA).unlink()  # the graph itself refuses too
     with pytest.raises(CorruptImageError, match="^An image cannot be decoded by "):
         Predictor(version).predict([encode("red", size=(30, 20))])
+
+
+@pytest.mark.parametrize(
+    "file, damage",
+    [
+        ("variables/variables.data-00000-of-00001", lambda data: data[: len(data) // 2]),
+        ("variables/variables.data-00000-of-00001", lambda data: bytes(len(data))),
+        ("variables/variables.index", lambda data: data[: len(data) // 2]),
+        ("saved_model.pb", lambda data: data[: len(data) // 2]),
+        ("saved_model.pb", lambda data: b""),
+    ],
+)
+def test_a_damaged_export(file, damage, tmp_path):
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3)(image))
+    model = keras.Model(image, keras.layers.Dense(3)(x))
+    model.preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3)
+    path = pathlib.Path(export(model, "net", tmp_path), file)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match="Cannot load .*/net/1, so export the model again: "):
+        Predictor(tmp_path / "net")
+
+
+def test_script_on_truncated_variables(saved_model, tmp_path):
+    shutil.copytree(saved_model, tmp_path / "net")
+    (path,) = (tmp_path / "net").rglob("variables.index")
+    path.write_bytes(path.read_bytes()[:20])
+    (tmp_path / "a.png").write_bytes(encode("red"))
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), f"--saved_model={tmp_path / 'net'}", str(tmp_path / "a.png")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: Cannot load {tmp_path}/net/1, so export")

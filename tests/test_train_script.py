@@ -102,6 +102,7 @@ def test_killed_and_started_again_is_as_not_killed(folder, whole):
     assert code == -signal.SIGKILL
     done = len(read_checkpoint(run / "last.keras")[1])
     assert 2 <= done < 25
+    assert (run / "lock").exists()  # that of a dead process
     code, output, errors = finish(start(folder, "--run_dir=killed"))
     assert code == 0, errors
     assert output[2].startswith(f"going on after epoch {done}, best is epoch ")
@@ -110,6 +111,29 @@ def test_killed_and_started_again_is_as_not_killed(folder, whole):
     for name in ("last.keras", "best.keras"):
         for ours, theirs in zip(state(run / name), state(whole / name), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_two_processes_on_one_run(folder, whole):
+    """The second is refused, whatever the first one does at the time; a dead one is no obstacle."""
+    run = folder / "shared"
+    first = start(folder, "--run_dir=shared")
+    deadline = time.monotonic() + 300
+    while len(rows(run)) < 2 and first.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    before = {path.name: path.stat().st_mtime_ns for path in run.iterdir()}
+    code, output, errors = finish(start(folder, "--run_dir=shared"))
+    assert code == 1 and not output
+    assert errors[-1].startswith(f"error: shared is being trained by process {first.pid} on ")
+    assert "Traceback" not in "".join(errors)
+    assert {path.name: path.stat().st_mtime_ns for path in run.iterdir()} == before
+    first.send_signal(signal.SIGCONT)
+    code, _, errors = finish(first)
+    assert code == 0, errors
+    for name in ("last.keras", "best.keras"):
+        for ours, theirs in zip(state(run / name), state(whole / name), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert not (run / "lock").exists()
 
 
 def test_control_c(folder):

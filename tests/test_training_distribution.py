@@ -33,7 +33,9 @@ def one_step(strategy):
     return before, [np.array(w) for w in model.weights]
 
 two = make_strategy("auto", 2)
-assert two.num_replicas_in_sync == 2 and make_strategy("auto", 2) is two
+assert two.num_replicas_in_sync == 2
+# A second one of the same devices would end in "Collective ops is aborted".
+assert make_strategy(logical_devices=2) is make_strategy("mirrored", 2) is two
 before, mirrored = one_step(two)
 start, single = one_step(make_strategy("none"))
 for a, b in zip(before, start):
@@ -115,13 +117,15 @@ def test_a_mirrored_run_scores_what_it_saves(run_python):
 def test_one_device_is_not_mirrored():
     strategy = make_strategy("auto")
     assert strategy.num_replicas_in_sync == 1
+    assert make_strategy() is make_strategy(name="auto", logical_devices=1) is strategy
     assert not isinstance(strategy, tf.distribute.MirroredStrategy)
     assert describe_devices(strategy).startswith("1 x ")
 
 
 @pytest.mark.parametrize(
     "arguments, wrong",
-    [(("horovod", 1), "strategy"), (("none", 2), "logical_devices"), (("auto", 0), "logical")],
+    [(("horovod", 1), "strategy"), (("none", 2), "logical_devices"), (("auto", 0), "logical"),
+     (("auto", 1_000_000), "logical_devices")],
 )
 def test_bad_arguments(arguments, wrong):
     with pytest.raises(ValueError, match=f"`{wrong}"):

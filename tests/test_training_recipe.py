@@ -1,15 +1,18 @@
 """Recipes: what is legal, and the flagfiles that are shipped."""
 
 import dataclasses
+import json
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 
 import keras_resnets
 from keras_resnets.data import parse_augment
+from keras_resnets.errors import UserError
 from keras_resnets.training import Recipe
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -100,6 +103,26 @@ def test_model_options():
         {"steps_per_epoch": -1},
         {"lr": 0.0},
         {"lr": float("nan")},
+        {"lr": float("inf")},
+        {"lr": "0.1"},
+        {"lr": None},
+        {"epochs": 2.5},
+        {"epochs": True},
+        {"nesterov": 1},
+        {"dataset": 5},
+        {"train_split": ["train"]},
+        {"option": 5},
+        {"option": "width=4"},
+        {"option": [("width", 4)]},
+        {"option": {"width": object()}},
+        {"option": {"num_classes": 3}},
+        {"augment": 5},
+        {"augment": [None]},
+        {"boundaries": 5},
+        {"boundaries": float("inf")},
+        {"boundaries": (30, float("inf"))},
+        {"boundaries": "30,x"},
+        {"logical_devices": 1_000_000},
         {"boundaries": (5, "x")},
         {"boundaries": (3, 2)},
         {"boundaries": (0, 100)},
@@ -121,8 +144,50 @@ def test_model_options():
 )
 def test_bad_values(changes):
     with pytest.raises(ValueError, match=f"`{next(iter(changes))}`") as caught:
-        Recipe(**SIMPLE, **changes)
+        Recipe(**{**SIMPLE, **changes})
     assert "\n" not in str(caught.value)
+
+
+def test_the_line_says_what_is_legal():
+    for changes, legal in (
+        ({"lr": float("inf")}, "above 0 and finite"),
+        ({"boundaries": (1, float("inf"))}, "above 0, increase, and be finite"),
+        ({"option": "width=4"}, "a dictionary, or a sequence of key=value"),
+        ({"logical_devices": 10**6}, "in 1..64"),
+    ):
+        with pytest.raises(UserError, match=f"must be {legal}"):
+            Recipe(**SIMPLE, **changes)
+
+
+def test_values_as_python_has_them():
+    options = {
+        "depth": np.int64(8),
+        "width": 4,
+        "norm": "batch",
+        "stem": None,
+        "version": "2",
+        "name": " a=b, c",
+        "pair": (1, "x"),
+        "zero_init_residual": True,
+    }
+    augment, boundaries = "pad_crop:padding=4,flip:p=0.5", (30, np.float32(60))
+    recipe = Recipe(
+        model="resnet_cifar",
+        dataset=Path("photos"),
+        option=options,
+        augment=augment,
+        boundaries=boundaries,
+        lr=1,
+        epochs=np.int32(90),
+        train_split=None,
+    )
+    found = recipe.model_options()
+    assert found == options and type(found["version"]) is str and type(found["width"]) is int
+    assert recipe.augment == ("pad_crop:padding=4", "flip:p=0.5")
+    assert recipe.boundaries == (30.0, 60.0) and recipe.dataset == "photos"
+    assert type(recipe.epochs) is int and recipe.train_split == ""
+    assert dataclasses.replace(recipe, boundaries="30,60") == recipe
+    assert Recipe(**json.loads(recipe.to_json())) == recipe
 
 
 def test_boundaries_and_one_cycle():

@@ -25,6 +25,12 @@ def test_a_boundary_beyond_the_run_is_not_reached():
     np.testing.assert_allclose(rates(schedule, 0, 30, 79), [0.1, 0.05, 0.05], rtol=1e-6)
 
 
+def test_a_boundary_that_no_run_reaches():
+    for far in (1e9, 1e300):  # as int32, 1e10 steps are fewer than none
+        schedule = make_schedule("piecewise", 0.1, boundaries=(3, far), **SIZES)
+        np.testing.assert_allclose(rates(schedule, 0, 30, 79), [0.1, 0.01, 0.01], rtol=1e-6)
+
+
 def test_he_2015_in_steps():
     assert boundary_steps((91, 137), 351) == [31941, 48087]
     assert boundary_steps((91.168, 136.752), 351) == [32000, 48000]
@@ -63,6 +69,7 @@ def test_serialization(name, extra):
         ("piecewise", {"boundaries": (0, 3)}, "boundaries"),
         ("piecewise", {"boundaries": (3, 3)}, "boundaries"),
         ("piecewise", {"boundaries": (5, 3)}, "boundaries"),
+        ("piecewise", {"boundaries": (5, float("inf"))}, "boundaries"),
         ("one_cycle", {"boundaries": (5,)}, "boundaries"),
         ("piecewise", {"warmup_epochs": 8}, "warmup_epochs"),
         ("one_cycle", {"warmup_epochs": -1}, "warmup_epochs"),

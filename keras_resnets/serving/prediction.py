@@ -7,6 +7,7 @@ import os
 
 import tensorflow as tf
 
+from keras_resnets.errors import UserError
 from keras_resnets.images import (
     MAX_PIXELS,
     count_pixels,
@@ -40,6 +41,7 @@ class Predictor:
 
     Raises:
         FileNotFoundError: If there is no export there.
+        UserError: If it is truncated or damaged.
         ValueError: If it is a SavedModel without the signature that takes image files, or allows
             fewer pixels.
     """
@@ -54,7 +56,7 @@ class Predictor:
                 f"larger one. Received: max_pixels={max_pixels}"
             )
         self._max_pixels = max_pixels or allowed or MAX_PIXELS
-        self._saved_model = tf.saved_model.load(self.path)  # holds the signature's variables
+        self._saved_model = _load(self.path)  # holds the signature's variables
         self._signature = self._saved_model.signatures.get("serving_default")
         if self._signature is None or "classes" not in self._signature.structured_outputs:
             raise ValueError(
@@ -196,6 +198,16 @@ def _fits(names, patterns):
 def _real_place(file):
     folder, name = os.path.split(file)
     return os.path.realpath(folder), name
+
+
+def _load(path):
+    try:
+        return tf.saved_model.load(path)
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:  # of half a dozen kinds, by the file that is damaged and how
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"Cannot load {path}, so export the model again: {reason}") from error
 
 
 def _is_saved_model(path):

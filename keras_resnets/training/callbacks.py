@@ -6,7 +6,7 @@ import time
 import keras
 import numpy as np
 
-from keras_resnets.training.run_directory import best_epoch
+from keras_resnets.training.checkpoint import best_epoch
 
 LOGGED = ("loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy", "val_cross_entropy")
 

@@ -4,43 +4,52 @@ import functools
 
 import tensorflow as tf
 
+from keras_resnets.errors import UserError
+
 STRATEGIES = ("auto", "none", "mirrored")
+# Far fewer are of use: each replica is a copy of the graph, and a million would never start.
+MOST_DEVICES = 64
 
 
-@functools.cache
 def make_strategy(name="auto", logical_devices=1):
-    """Makes the distribution strategy of this process; the same call gives the same object.
+    """Makes the distribution strategy of this process; the same devices give the same object.
 
-    Several mirrored strategies in one process end in "Collective ops is aborted": runs that
-    differ in it belong in processes of their own.
+    Two mirrored strategies in one process end in "Collective ops is aborted": runs on different
+    devices need processes of their own.
 
     Args:
         name: `"auto"` mirrors when there is more than one device, `"mirrored"` always, `"none"`
             never. Defaults to `"auto"`.
-        logical_devices: Int. Number of devices that the CPU is split into, which must be said
-            before TensorFlow computes anything. Defaults to 1.
+        logical_devices: Int, at most 64. Number of devices that the CPU is split into, which must
+            be said before TensorFlow computes anything. Defaults to 1.
 
     Returns:
         A `tf.distribute.Strategy`; TensorFlow's default one, with one replica, when not mirrored.
 
     Raises:
-        ValueError: If an argument is not legal or the CPU can no longer be split.
+        UserError: If an argument is not legal or the CPU can no longer be split.
     """
     if name not in STRATEGIES:
-        raise ValueError(f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}")
-    if logical_devices < 1 or (logical_devices > 1 and name == "none"):
-        raise ValueError(
-            "`logical_devices` must be at least 1, and 1 with strategy='none'. "
+        raise UserError(f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}")
+    most = 1 if name == "none" else MOST_DEVICES
+    if not 1 <= logical_devices <= most:
+        raise UserError(
+            f"`logical_devices` must be in 1..{MOST_DEVICES}, and 1 with strategy='none'. "
             f"Received: logical_devices={logical_devices}"
         )
     if logical_devices > 1:
         _split_cpu(logical_devices)
-        return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(logical_devices)])
+        return _mirrored(tuple(f"CPU:{i}" for i in range(logical_devices)))
     _grow_gpu_memory()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        return tf.distribute.MirroredStrategy(None if gpus else ["CPU:0"])
+        return _mirrored(None if gpus else ("CPU:0",))
     return tf.distribute.get_strategy()
+
+
+@functools.cache
+def _mirrored(devices):
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def describe_devices(strategy):
@@ -63,7 +72,7 @@ def _split_cpu(number):
     except RuntimeError:  # TensorFlow has started
         found = len(tf.config.list_logical_devices("CPU"))
         if found != number:
-            raise ValueError(
+            raise UserError(
                 "`logical_devices` must be set before TensorFlow computes anything. "
                 f"Received: logical_devices={number} with {found} in use"
             ) from None

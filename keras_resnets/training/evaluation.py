@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras_resnets.analysis import plots
 from keras_resnets.data import evaluation_dataset
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
+from keras_resnets.training.failures import data_error
 
 TOP = 5
 MISTAKES = 25
@@ -113,7 +114,7 @@ def evaluate(model, source, batch_size=128, verbose=0):
         `Evaluation`.
 
     Raises:
-        ValueError: If the model does not fit the images or their classes.
+        UserError: If the model does not fit the images or their classes.
         FloatingPointError: If a logit is NaN or infinite.
         OSError: If an image cannot be read.
     """
@@ -121,7 +122,7 @@ def evaluate(model, source, batch_size=128, verbose=0):
     preprocessing = fixed_size_preprocessing(model)
     _check_fit(model, preprocessing, source)
     if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        raise UserError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if hasattr(model, "average_statistics"):
         model.average_statistics()
     strategy = model.distribute_strategy
@@ -132,7 +133,10 @@ def evaluate(model, source, batch_size=128, verbose=0):
     try:
         outputs, labels, weights = gather.predict(dataset.map(_as_inputs), verbose=verbose)
     except tf.errors.OpError as error:
-        raise OSError(f"Cannot evaluate on {source.name}: {error.message}") from error
+        reason = data_error(error)
+        if reason is None:
+            raise
+        raise OSError(f"Cannot evaluate on {source.name}: {reason}") from error
     real = weights > 0
     outputs = outputs[real].astype(np.float64)
     tiny = np.finfo(np.float32).tiny  # for a probability of 0, which is one that underflowed
@@ -215,18 +219,18 @@ def _load_images(source, indices):
 def _check_fit(model, preprocessing, source):
     outputs, names = model.output_shape[-1], tuple(source.class_names)
     if outputs != len(names):
-        raise ValueError(
+        raise UserError(
             f"The model has {outputs} classes, {source.name} has {len(names)}: "
             "they must be the same"
         )
     if preprocessing.channels != source.channels:
-        raise ValueError(
+        raise UserError(
             f"The model takes images of {preprocessing.channels} channels, those of "
             f"{source.name} have {source.channels}"
         )
     known = tuple(getattr(model, "class_names", None) or names)
     if known != names and sorted(known) == sorted(names):
-        raise ValueError(f"The classes of {source.name} are the model's in another order")
+        raise UserError(f"The classes of {source.name} are the model's in another order")
 
 
 def _as_json(evaluation, source, wrong):

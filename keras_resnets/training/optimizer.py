@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_resnets.errors import UserError
+
 DECAYS = ("all", "kernels")
 
 
@@ -31,7 +33,7 @@ class SGD(keras.optimizers.SGD):
         **kwargs: Further arguments of `keras.optimizers.SGD`. Clipping comes before the decay.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        UserError: If an argument is out of its range.
     """
 
     def __init__(
@@ -44,12 +46,12 @@ class SGD(keras.optimizers.SGD):
         **kwargs,
     ):
         if not 0 <= weight_decay < float("inf"):
-            raise ValueError(
+            raise UserError(
                 "`weight_decay` must be at least 0 and finite. "
                 f"Received: weight_decay={weight_decay}"
             )
         if decay not in DECAYS:
-            raise ValueError(f"`decay` must be one of {DECAYS}. Received: decay={decay!r}")
+            raise UserError(f"`decay` must be one of {DECAYS}. Received: decay={decay!r}")
         # Keras' own `weight_decay` stays None: it would be the decoupled one.
         super().__init__(learning_rate, float(momentum), nesterov, **kwargs)
         self.l2 = float(weight_decay)

@@ -4,10 +4,16 @@ import ast
 import dataclasses
 import json
 import math
+import numbers
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from keras_resnets.data import parse_augment
-from keras_resnets.training.distribution import STRATEGIES
+from keras_resnets.errors import UserError
+from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
 from keras_resnets.training.optimizer import DECAYS
 from keras_resnets.training.schedules import SCHEDULES, check_boundaries
 
@@ -24,11 +30,14 @@ def _field(help, default=dataclasses.MISSING, **metadata):  # noqa: A002
 class Recipe:
     """One field for each flag of scripts/train.py, whose help is the field's metadata.
 
+    `option` is a dictionary, or a sequence of `"key=value"` as the flags give it; `augment` and
+    `boundaries` are sequences, or strings with commas as the flags take them.
+
     `where` marks the fields that say where things are, not what is computed: they may change when
     a run goes on.
 
     Raises:
-        ValueError: If a value is out of its range.
+        UserError: If a value is out of its range or of another type.
     """
 
     model: str = _field("Registry name of the network: `python scripts/models.py` lists them.")
@@ -74,9 +83,8 @@ class Recipe:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            if field.type is tuple:
-                object.__setattr__(self, field.name, tuple(getattr(self, field.name)))
-        object.__setattr__(self, "boundaries", _floats("boundaries", self.boundaries))
+            value = _as_type(field, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
         for field in dataclasses.fields(self):
             choices = field.metadata.get("choices")
             if choices:
@@ -96,28 +104,29 @@ class Recipe:
             ("epochs", 1),
             ("steps_per_epoch", 0),
             ("image_size", 0),
-            ("logical_devices", 1),
             ("seed", 0),
         ):
             self._must(name, getattr(self, name) >= low, f"at least {low}")
         self._must("seed", self.seed < 2**31, "below 2**31")
-        self._must("lr", 0 < self.lr < math.inf, "above 0")
+        is_split = 1 <= self.logical_devices <= MOST_DEVICES
+        self._must("logical_devices", is_split, f"in 1..{MOST_DEVICES}")
+        self._must("lr", 0 < self.lr < math.inf, "above 0 and finite")
         self._must("decay_factor", 0 < self.decay_factor <= 1, "in (0, 1]")
         self._must("momentum", 0 <= self.momentum < 1, "in [0, 1)")
-        self._must("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0")
+        self._must("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite")
         self._must("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         legal = f"at least 0 and below `epochs`={self.epochs}"
         self._must("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, legal)
 
     def _must(self, name, is_legal, legal):
         if not is_legal:
-            raise ValueError(f"`{name}` must be {legal}. Received: {name}={getattr(self, name)!r}")
+            raise UserError(f"`{name}` must be {legal}. Received: {name}={getattr(self, name)!r}")
 
     def model_options(self):
         """The builder's options as a dictionary; values are Python literals, or else strings.
 
         Raises:
-            ValueError: If an entry is not key=value, comes twice, or is for training to decide.
+            UserError: If an entry is not key=value, comes twice, or is for training to decide.
         """
         options = {}
         for entry in self.option:
@@ -126,7 +135,7 @@ class Recipe:
             self._must("option", equals and key.isidentifier(), "key=value")
             self._must("option", key not in options, f"given once for each key ({key!r} is not)")
             if key in RESERVED_OPTIONS:
-                raise ValueError(
+                raise UserError(
                     f"`option` must not set {key!r}: training does, from the data and "
                     f"`image_size`. Received: option={entry!r}"
                 )
@@ -158,12 +167,12 @@ class Recipe:
         """Reads the recipe.json of a run.
 
         Raises:
-            ValueError: If the file is not a recipe of this version.
+            UserError: If the file is not a recipe of this version.
         """
         try:
-            return cls(**json.loads(Path(path).read_text()))
-        except (TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is not a recipe: {error}") from None
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except (TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not a recipe: {error}") from None
 
 
 def _literal(text):
@@ -175,10 +184,61 @@ def _literal(text):
         return text
 
 
+_SCALARS = {
+    str: ("a string", str | os.PathLike, os.fspath),
+    int: ("an integer", numbers.Integral, int),
+    float: ("a number", numbers.Real, float),
+    bool: ("True or False", bool | np.bool_, bool),
+}
+
+
+def _as_type(field, value):
+    """A value as Python's own type of its field: a path as a string, NumPy's numbers too."""
+    if value is None and field.default == "":
+        return ""
+    if field.name == "boundaries":
+        return _floats(field.name, _split(value))
+    if field.type is tuple:
+        legal, entries = "a sequence of strings", _split(value)
+        if field.name == "option":
+            legal = "a dictionary, or a sequence of key=value"
+            entries = _entries(value) if isinstance(value, Mapping) else value
+        sound = isinstance(entries, Iterable) and not isinstance(entries, str)
+        sound = sound and all(isinstance(entry, str) for entry in entries)
+        convert = tuple
+    else:
+        entries, (legal, kind, convert) = value, _SCALARS[field.type]
+        sound = isinstance(value, kind) and (field.type is bool or not isinstance(value, bool))
+    if not sound:
+        raise UserError(f"`{field.name}` must be {legal}. Received: {field.name}={value!r}")
+    return convert(entries)
+
+
+def _split(value):
+    """A string with commas as the flag takes it; anything else as it is."""
+    return [entry for entry in value.split(",") if entry] if isinstance(value, str) else value
+
+
+def _entries(options):
+    """The entries key=value of a dictionary of options."""
+    entries = []
+    for key, value in options.items():
+        value = value.item() if isinstance(value, np.generic) else value
+        is_plain = isinstance(value, str) and _literal(value.strip()) == value
+        text = value if is_plain else repr(value)
+        if _literal(text) != value:
+            raise UserError(
+                "`option` must hold numbers, strings, booleans, None, and tuples of them. "
+                f"Received: {key}={text}"
+            )
+        entries.append(f"{key}={text}")
+    return entries
+
+
 def _floats(name, values):
     try:
         return tuple(float(value) for value in values)
-    except ValueError:
-        raise ValueError(
-            f"`{name}` must be numbers. Received: {name}={','.join(map(str, values))}"
+    except (TypeError, ValueError):
+        raise UserError(
+            f"`{name}` must be a sequence of numbers. Received: {name}={values!r}"
         ) from None

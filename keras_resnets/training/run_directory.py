@@ -1,21 +1,42 @@
 """The folder of a run: what is in it, how it is written, and when it may go on."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import platform
-import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_resnets._version import __version__
+from keras_resnets.errors import UserError
+from keras_resnets.locks import Held, lock_file
+from keras_resnets.training import files
+from keras_resnets.training.checkpoint import best_epoch, read_checkpoint, write_checkpoint
 from keras_resnets.training.recipe import Recipe
+from keras_resnets.training.results import describe
 
-# Keras leaves members of a .keras file that it does not know alone.
-HISTORY_MEMBER = "history.json"
+LOCK = "lock"
+# What a run may hold before it has a recipe.
+_EARLY = {LOCK, "recipe.tmp.json"}
+
+
+class Start(NamedTuple):
+    """Where a run goes on.
+
+    Attributes:
+        path: The checkpoint, or `None` for a run that begins.
+        config: Dictionary, the model's config, or `None`.
+        history: List of the rows of the finished epochs.
+    """
+
+    path: Path | None
+    config: dict | None
+    history: list
 
 
 class RunDirectory:
@@ -41,25 +62,48 @@ class RunDirectory:
         """Refuses a folder that holds something else, or a run of another recipe.
 
         Raises:
-            ValueError: With the foreign file, or with the flags that differ.
+            UserError: With the foreign file, or with the flags that differ.
         """
         if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"`run_dir` must be a folder. Received: run_dir={self.path}")
+            raise UserError(f"`run_dir` must be a folder. Received: run_dir={self.path}")
         names = sorted(os.listdir(self.path)) if self.path.exists() else []
         if "recipe.json" not in names:
-            foreign = [name for name in names if name != "recipe.tmp.json"]
+            foreign = [name for name in names if name not in _EARLY]
             if foreign:
-                raise ValueError(
+                raise UserError(
                     f"`run_dir` must be empty or a run. Received: run_dir={self.path}, "
                     f"which holds {foreign[0]!r}"
                 )
             return
         changes = _changes(Recipe.load(self.path / "recipe.json"), recipe)
         if changes:
-            raise ValueError(
+            raise UserError(
                 f"{self.path} is a run with other flags: {'; '.join(changes)}. "
                 "Give them back their values, or another --run_dir"
             )
+
+    @contextlib.contextmanager
+    def lock(self):
+        """Keeps other processes out, and makes the folder, which goes again if nothing came in.
+
+        Raises:
+            UserError: If another process is training here.
+            OSError: If the folder cannot be written.
+        """
+        made = [path for path in (self.path, *self.path.parents) if not path.exists()]
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with lock_file(self.path / LOCK):
+                yield
+        except Held as holder:
+            raise UserError(
+                f"{self.path} is being trained by {holder}: wait for its end, or give another "
+                "--run_dir"
+            ) from None
+        finally:
+            with contextlib.suppress(OSError):  # not empty: there is a run now
+                for path in made:
+                    path.rmdir()
 
     def prepare(self, recipe, devices):
         """Makes the folder, removes leftovers, records flags and versions."""
@@ -75,14 +119,52 @@ class RunDirectory:
             "devices": devices,
         }
         # The recipe comes first: it is what makes the folder a run.
-        _write_text(self.path / "recipe.json", recipe.to_json())
+        files.write_text(self.path / "recipe.json", recipe.to_json())
         lines = [*recipe.flag_lines(), f"--run_dir={self.path}"]
-        _write_text(self.path / "flags.txt", "\n".join(lines) + "\n")
-        _write_text(self.path / "versions.json", json.dumps(versions, indent=2) + "\n")
+        files.write_text(self.path / "flags.txt", "\n".join(lines) + "\n")
+        files.write_text(self.path / "versions.json", json.dumps(versions, indent=2) + "\n")
 
     def history(self):
         """The rows of the finished epochs, or `None` before the first checkpoint."""
         return read_checkpoint(self.last)[1] if self.last.exists() else None
+
+    def start(self):
+        """Where the run goes on: at `last.keras`, or if that is gone, at `best.keras`.
+
+        `best.keras` is a whole checkpoint of an earlier epoch. On a CPU the run ends as it would
+        have, and no file is worse than it was. A damaged `last.keras` is left to people, as is a
+        run of which only the log is left.
+
+        Returns:
+            `Start`.
+
+        Raises:
+            UserError: If the checkpoint is damaged, or there was one and none is left.
+        """
+        if self.last.exists():
+            try:
+                return Start(self.last, *read_checkpoint(self.last))
+            except UserError as error:
+                raise UserError(f"{error}. {self._way_out()}") from None
+        if self.best.exists():
+            try:
+                return Start(self.best, *read_checkpoint(self.best))
+            except UserError as error:
+                raise UserError(f"{self.last} is gone, and {error}. {self._way_out()}") from None
+        left = [path for path in (self.log, self.path / "results.json") if path.exists()]
+        if left:
+            raise UserError(
+                f"{self.last} is gone, and so is {self.best.name}, while {left[0].name} is there. "
+                f"{self._way_out()}"
+            )
+        return Start(None, None, [])
+
+    def _way_out(self):
+        try:
+            epoch = len(read_checkpoint(self.best)[1])
+        except (UserError, OSError):
+            return "Put a copy back, or give another --run_dir"
+        return f"Put a copy back, or remove it to go on from {self.best.name}, epoch {epoch}"
 
     def save(self, model, history):
         """Writes `last.keras`, then what follows from it."""
@@ -90,62 +172,62 @@ class RunDirectory:
         self.repair(history)
 
     def repair(self, history):
-        """Makes the log and `best.keras` those of `history`."""
+        """Makes the log and `best.keras` those of `history`, which is that of `last.keras`.
+
+        A lost `last.keras` is made of `best.keras`, which is where the run then goes on.
+        """
+        if not self.last.exists() and self.best.exists():
+            _copy(self.best, self.last)
         if not history:
             return
         columns = list(history[0])
         rows = [",".join(str(row[column]) for column in columns) for row in history]
-        _write_text(self.log, "\n".join([",".join(columns), *rows]) + "\n")
+        files.write_text(self.log, "\n".join([",".join(columns), *rows]) + "\n")
         if best_epoch(history) == len(history):
-            data = self.last.read_bytes()
-            _write(self.best, lambda path: path.write_bytes(data))
+            _copy(self.last, self.best)
+
+    def best_of(self, history):
+        """The epoch that `best.keras` holds.
+
+        Raises:
+            UserError: If it is missing or damaged, or not a best epoch of `history`.
+        """
+        epoch = best_epoch(history)
+        what = f"{self.best}, epoch {epoch} of {len(history)}, is"
+        after = "put a copy back, or let more --epochs make a better one"
+        if not self.best.exists():
+            raise UserError(f"{what} missing: {after}")
+        try:
+            found = read_checkpoint(self.best)[1]
+        except UserError:
+            raise UserError(f"{what} damaged: {after}") from None
+        highest = max(row["val_accuracy"] for row in history)
+        # Of equal accuracies any will do: earlier versions kept the first.
+        if not found or found != history[: len(found)] or found[-1]["val_accuracy"] != highest:
+            raise UserError(f"{what} replaced by something else: {after}")
+        return len(found)
 
     def results(self):
-        """The results of the run if it has any that belong to `last.keras`, or `None`."""
+        """The results of the run if they belong to its checkpoints and these are whole, or `None`.
+
+        A damaged `results.json` is as none: it can be computed again.
+        """
         path = self.path / "results.json"
-        history = self.history()
-        if not path.exists() or not history:
+        if not path.exists():
             return None
-        results = json.loads(path.read_text())
-        return results if results["last"]["epoch"] == len(history) else None
+        try:
+            results = json.loads(path.read_text(encoding="utf-8"))
+            describe(results)  # every figure is there
+            history = self.history()
+            epochs = (len(history), self.best_of(history)) if history else None
+        except (UserError, ValueError, KeyError, TypeError):
+            return None
+        same = epochs == (results["last"]["epoch"], results["best"]["epoch"])
+        return results if same else None
 
     def write_results(self, results):
         """Writes `results.json`."""
-        _write_text(self.path / "results.json", json.dumps(results, indent=2) + "\n")
-
-
-def best_epoch(history):
-    """The epoch (from 1) of the highest validation accuracy, the earliest of equals."""
-    return max(history, key=lambda row: (row["val_accuracy"], -row["epoch"]))["epoch"]
-
-
-def write_checkpoint(path, model, history):
-    """Saves a model with its optimizer and the history, in one step.
-
-    Raises:
-        OSError: If it cannot be written; a previous file under this name is left as it was.
-    """
-
-    def write(temporary):
-        model.save(temporary)
-        with zipfile.ZipFile(temporary, "a") as archive:
-            archive.writestr(HISTORY_MEMBER, json.dumps(history))
-
-    _write(path, write)
-
-
-def read_checkpoint(path):
-    """Reads the model's config and the history out of a checkpoint.
-
-    Raises:
-        ValueError: If the file is not one.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))["config"]
-            return config, json.loads(archive.read(HISTORY_MEMBER))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{path} is not a checkpoint of a run: {error}") from None
+        files.write_text(self.path / "results.json", json.dumps(results, indent=2) + "\n")
 
 
 def _changes(recorded, recipe):
@@ -167,32 +249,6 @@ def _word(value):
     return (",".join(map(str, value)) if isinstance(value, tuple) else str(value)) or "empty"
 
 
-def _write_text(path, text):
-    _write(path, lambda temporary: temporary.write_text(text))
-
-
-def _write(path, write):
-    """Writes a file under another name, flushes it to the disk, and renames it."""
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        cause = _os_error(error)
-        if cause is None:
-            raise
-        rest = f"; the previous one still loads: {path}" if path.exists() else ""
-        reason = (cause.strerror or str(cause)).lower()
-        raise OSError(f"cannot save {path}: {reason}{rest}") from error
-
-
-def _os_error(error):
-    """The first OSError in the chain of an exception: zipfile and h5py raise others after it."""
-    found = None
-    while error is not None:
-        found = error if isinstance(error, OSError) else found
-        error = error.__cause__ or error.__context__
-    return found
+def _copy(source, target):
+    data = source.read_bytes()
+    files.write(target, lambda path: path.write_bytes(data))

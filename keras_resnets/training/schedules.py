@@ -1,12 +1,18 @@
 """Learning rates by step, from papers' numbers in epochs."""
 
+import math
+
 import keras
 from keras import ops
 from keras.optimizers.schedules import CosineDecay, LearningRateSchedule, PiecewiseConstantDecay
 
+from keras_resnets.errors import UserError
+
 SCHEDULES = ("piecewise", "one_cycle")
 # A one-cycle run starts at this part of its highest rate (fastai, torch's OneCycleLR).
 ONE_CYCLE_START = 1 / 25
+# Keras compares steps as int32, in which a later boundary would become an earlier one.
+LAST_STEP = 2**31 - 1
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
@@ -42,19 +48,20 @@ class Warmup(LearningRateSchedule):
 
 def boundary_steps(boundaries, steps_per_epoch):
     """The first step at each new rate, for boundaries in epochs."""
-    return [round(epoch * steps_per_epoch) for epoch in boundaries]
+    return [min(round(epoch * steps_per_epoch), LAST_STEP) for epoch in boundaries]
 
 
 def check_boundaries(boundaries):
-    """Raises ValueError unless boundaries are above 0 and increase.
+    """Raises UserError unless boundaries are above 0, increase, and are finite.
 
     They may lie beyond the last epoch: a run can be extended later, or tried for a few epochs.
     """
     rising = all(low < high for low, high in zip((0, *boundaries), boundaries, strict=False))
-    if not rising:
+    if not rising or math.inf in boundaries:
         received = ",".join(f"{epoch:g}" for epoch in boundaries)
-        raise ValueError(
-            f"`boundaries` must be above 0 and increase. Received: boundaries={received}"
+        raise UserError(
+            f"`boundaries` must be above 0, increase, and be finite. Received: "
+            f"boundaries={received}"
         )
 
 
@@ -87,20 +94,20 @@ def make_schedule(
         A `keras.optimizers.schedules.LearningRateSchedule`.
 
     Raises:
-        ValueError: If the schedule is unknown, or boundaries or the warm-up do not fit the run.
+        UserError: If the schedule is unknown, or boundaries or the warm-up do not fit the run.
     """
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     if not 0 <= warmup_epochs < epochs:
-        raise ValueError(
+        raise UserError(
             f"`warmup_epochs` must be at least 0 and below `epochs`={epochs}. "
             f"Received: warmup_epochs={warmup_epochs:g}"
         )
     if schedule == "one_cycle":
         if boundaries:
-            raise ValueError("`boundaries` belong to schedule='piecewise', not to 'one_cycle'")
+            raise UserError("`boundaries` belong to schedule='piecewise', not to 'one_cycle'")
         return _one_cycle(learning_rate, epochs * steps_per_epoch, warmup_steps)
     if schedule != "piecewise":
-        raise ValueError(
+        raise UserError(
             f"`schedule` must be one of {SCHEDULES}. Received: schedule={schedule!r}"
         )
     check_boundaries(boundaries)

@@ -7,14 +7,17 @@ import tensorflow as tf
 
 from keras_resnets import data
 from keras_resnets.analysis.plots import plot_curves
+from keras_resnets.errors import UserError
 from keras_resnets.models import Preprocessing, create_model
 from keras_resnets.models.policies import dtype_policy
 from keras_resnets.models.stems import STEMS
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
+from keras_resnets.training.checkpoint import best_epoch
 from keras_resnets.training.distribution import describe_devices, make_strategy
-from keras_resnets.training.evaluation import evaluate
+from keras_resnets.training.failures import data_error
 from keras_resnets.training.optimizer import SGD
-from keras_resnets.training.run_directory import RunDirectory, best_epoch, read_checkpoint
+from keras_resnets.training.results import describe, score
+from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.schedules import boundary_steps, make_schedule
 
 DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
@@ -37,7 +40,7 @@ def train(recipe, run_dir):
         the scores on the test set.
 
     Raises:
-        ValueError: If the recipe does not fit the model, the data or the devices, or if `run_dir`
+        UserError: If the recipe does not fit the model, the data or the devices, or if `run_dir`
             holds something else.
         FloatingPointError: If the loss or a weight is no longer finite. The last good checkpoint
             stays.
@@ -45,16 +48,21 @@ def train(recipe, run_dir):
     """
     run = RunDirectory(run_dir)
     run.check(recipe)
-    history = run.history() or []
-    results = run.results() if len(history) >= recipe.epochs else None
-    if results is None:
-        try:
-            results = _train(recipe, run)
-        except tf.errors.OpError as error:
-            raise OSError(error.message.strip().splitlines()[0]) from error
+    results = run.results()
+    epochs = results["last"]["epoch"] if results else 0
+    if epochs >= recipe.epochs:
+        print(f"{run.path} is finished after {epochs} epochs")
     else:
-        print(f"{run.path} is finished after {len(history)} epochs")
-    _report(results)
+        with run.lock():
+            run.check(recipe)  # again: until now another process may have written here
+            try:
+                results = _train(recipe, run)
+            except tf.errors.OpError as error:
+                reason = data_error(error)
+                if reason is None:
+                    raise
+                raise OSError(reason) from error
+    print(*describe(results), sep="\n", flush=True)
     return results
 
 
@@ -62,7 +70,7 @@ def _train(recipe, run):
     strategy = make_strategy(recipe.strategy, recipe.logical_devices)
     replicas = strategy.num_replicas_in_sync
     if recipe.batch_size % replicas:
-        raise ValueError(
+        raise UserError(
             f"`batch_size` must be divisible by the {replicas} replicas. "
             f"Received: batch_size={recipe.batch_size}"
         )
@@ -78,26 +86,27 @@ def _train(recipe, run):
     )
     full_epoch = splits.train.num_examples // recipe.batch_size
     if not full_epoch:
-        raise ValueError(
+        raise UserError(
             f"`batch_size` must be at most the {splits.train.num_examples} training images. "
             f"Received: batch_size={recipe.batch_size}"
         )
     steps = recipe.steps_per_epoch or full_epoch
-    config, history = read_checkpoint(run.last) if run.last.exists() else (None, [])
+    start = run.start()
+    history = start.history
     preprocessing = (
-        Preprocessing(**config["preprocessing"])
-        if config
+        Preprocessing(**start.config["preprocessing"])
+        if start.path
         else make_preprocessing(splits.train, recipe.image_size)
     )
     size = input_size(splits.train, recipe.image_size)
-    if config:
-        _require_same_images(config, history, splits.train, steps, run)
+    if start.path:
+        _require_same_images(start, splits.train, steps, run)
     keras.utils.set_random_seed(recipe.seed)
     model = _build(recipe, splits.train, preprocessing, size, strategy, steps)
     _announce(recipe, splits, strategy, steps)
     run.prepare(recipe, [device.name for device in tf.config.list_logical_devices()])
-    if config:
-        _restore(model, run, history)
+    if start.path:
+        _restore(model, recipe, run, start)
     else:
         run.save(model, history)
     if len(history) < recipe.epochs:
@@ -106,6 +115,13 @@ def _train(recipe, run):
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"{error}; {run.last} holds the last good state, that of {len(history)} epochs"
+            ) from error
+        except tf.errors.OpError as error:
+            reason = data_error(error)
+            if reason is None:
+                raise
+            raise OSError(
+                f"{reason}. Put that right, and the same command goes on after epoch {len(history)}"
             ) from error
     return _results(model, recipe, run, history, splits.test)
 
@@ -176,18 +192,30 @@ def _build(recipe, source, preprocessing, size, strategy, steps):
     return model
 
 
-def _require_same_images(config, history, source, steps, run):
-    done = history[-1]["steps"] if history else 0
-    if tuple(config["class_names"]) != source.class_names or done != len(history) * steps:
-        raise ValueError(f"the images of {source.name} are not those {run.path} was started with")
+def _require_same_images(start, source, steps, run):
+    done = start.history[-1]["steps"] if start.history else 0
+    names = tuple(start.config["class_names"])
+    if names != source.class_names or done != len(start.history) * steps:
+        raise UserError(f"the images of {source.name} are not those {run.path} was started with")
 
 
-def _restore(model, run, history):
-    """Loads weights and optimizer, and brings log and best.keras up to last.keras."""
+def _restore(model, recipe, run, start):
+    """Loads weights and optimizer, and brings the other files up to the checkpoint."""
+    history = start.history
+    if start.path != run.last:
+        print(f"{run.last} is gone: going on from {start.path.name}, a checkpoint too")
     run.repair(history)
-    model.load_weights(run.last)
+    model.load_weights(start.path)
     best = f", best is epoch {best_epoch(history)}" if history else ""
     print(f"going on after epoch {len(history)}{best}", flush=True)
+    if not history:
+        return
+    try:
+        run.best_of(history)
+    except UserError as error:  # needed for the results alone
+        if len(history) >= recipe.epochs:
+            raise
+        print(f"note: {error}", flush=True)
 
 
 def _fit(model, recipe, run, history, splits, steps, full_epoch, size):
@@ -230,30 +258,12 @@ def _fit(model, recipe, run, history, splits, steps, full_epoch, size):
 
 def _results(model, recipe, run, history, test):
     """Scores last.keras and best.keras on the test set and writes them with the curves."""
-    best = best_epoch(history)
     results = {"model": recipe.model, "dataset": recipe.dataset, "test_images": test.num_examples}
-    results["last"] = _scores(model, recipe, test, history[-1])
-    if best == len(history):
-        results["best"] = results["last"]
-    else:
-        model.load_weights(run.best)
-        results["best"] = _scores(model, recipe, test, history[best - 1])
+    results |= score(model, run, history, test, recipe.batch_size)
     results["seconds"] = round(sum(row["seconds"] for row in history), 1)
     plot_curves(run.log, run.curves)
     run.write_results(results)
     return results
-
-
-def _scores(model, recipe, test, row):
-    evaluation = evaluate(model, test, recipe.batch_size)
-    return {
-        "epoch": row["epoch"],
-        "val_accuracy": row["val_accuracy"],
-        "loss": evaluation.loss,
-        "top1": evaluation.top1,
-        "k": evaluation.k,
-        "topk": evaluation.topk,
-    }
 
 
 def _announce(recipe, splits, strategy, steps):
@@ -274,14 +284,3 @@ def _announce(recipe, splits, strategy, steps):
         f"{f' that changes at steps {changes}' if changes else ''}",
         flush=True,
     )
-
-
-def _report(results):
-    for name in ("last", "best"):
-        scores = results[name]
-        topk = f", top-{scores['k']} {scores['topk']:.2%}" if scores["topk"] is not None else ""
-        print(
-            f"{name} (epoch {scores['epoch']}): test loss {scores['loss']:.4f}, "
-            f"top-1 {scores['top1']:.2%}{topk} of {results['test_images']} images",
-            flush=True,
-        )

@@ -1,0 +1,205 @@
+"""How scripts start and end, in real processes."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_resnets.errors import UserError
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+TRAIN, MODELS = SCRIPTS / "train.py", SCRIPTS / "models.py"
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts a script in `tmp_path`; `customize` is code that its interpreter runs first."""
+
+    def started(script, *arguments, customize="", **environment):
+        (tmp_path / "site").mkdir(exist_ok=True)
+        (tmp_path / "site" / "sitecustomize.py").write_text(customize)
+        paths = [str(tmp_path / "site"), str(SCRIPTS.parent), os.environ.get("PYTHONPATH", "")]
+        return subprocess.Popen(
+            [sys.executable, str(script), *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="surrogateescape",
+        )
+
+    return started
+
+
+@pytest.fixture
+def run(start):
+    def done(*arguments, **keywords):
+        process = start(*arguments, **keywords)
+        output, errors = process.communicate(timeout=300)
+        return process.returncode, output, errors
+
+    return done
+
+
+@pytest.fixture(scope="module")
+def expand():
+    sys.path.insert(0, str(SCRIPTS))
+    from cli import expand_flagfiles
+
+    sys.path.remove(str(SCRIPTS))
+    return expand_flagfiles
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("--model=a\nlr=0.5\n", "flagfile a.flags, line 2: a line must be --flag=value"),
+        ("--model=a\n--lr 0.5\n", "flagfile a.flags, line 2: a line must be --flag=value"),
+        ("--flagfile b.flags\n", "flagfile a.flags, line 1: a line must be --flag=value"),
+        ("# K\xe4se\n--model=a\n", "flagfile a.flags is not UTF-8 text, see its byte 3"),
+        ("--flagfile=a.flags\n", "flagfile a.flags includes itself"),
+        ("--flagfile=\n", "--flagfile must name a file"),
+    ],
+)
+def test_flagfiles_that_cannot_be_read(text, words, expand, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.flags").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=words):
+        expand(["--flagfile=a.flags"])
+
+
+def test_flagfiles_are_put_in_their_place(expand, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.flags").write_text("# a\n // b\n\n  --lr=1\n-flagfile=b.flags\n--nodownload\n")
+    (tmp_path / "b.flags").write_text("--option=a=(1, 2)")
+    inside = ["--lr=1", "--option=a=(1, 2)", "--nodownload"]
+    assert expand(["-x", "--flagfile", "a.flags", "y"]) == ["-x", *inside, "y"]
+    assert expand(["--flagfile=a.flags", "--flagfile=b.flags"]) == [*inside, inside[1]]
+    assert expand(["--", "--flagfile=a.flags"]) == ["--", "--flagfile=a.flags"]
+
+
+def test_wrong_flags_take_one_line(run, tmp_path):
+    (tmp_path / "a.flags").write_text("lr=0.5")
+    for argument, words in (
+        ("--flagfile=a.flags", "flagfile a.flags, line 1: a line must be --flag=value or begin"),
+        ("--flagfile=none.flags", "[Errno 2] No such file or directory: 'none.flags'"),
+        ("--epochs=x", "flag --epochs=x: invalid literal for int() with base 10: 'x'\n"),
+        ("--modle=resnet20", "Unknown command line flag 'modle'. Did you mean: model ?\n"),
+    ):
+        code, output, errors = run(TRAIN, argument)
+        assert (code, output) == (1, "")
+        assert errors.startswith(f"error: {words}") and errors.count("\n") == 1
+
+
+def test_a_flagfile_of_windows(run, tmp_path):
+    """A byte order mark and its line ends, in an ASCII locale too."""
+    (tmp_path / "b.flags").write_bytes("\ufeff--model=resnet20\r\n--dataset=none\r\n".encode())
+    (tmp_path / "a.flags").write_bytes("\ufeff# Käse\r\n--flagfile=b.flags\r\n".encode())
+    code, _, errors = run(TRAIN, "--flagfile", "a.flags", "--lr=0", **ASCII)
+    assert code == 1 and errors.startswith("error: `lr` must be above 0")
+
+
+INTERRUPT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r} and not hasattr(self, "done"):
+            self.done = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+"""
+
+
+@pytest.mark.parametrize(
+    "script, module",
+    [
+        (MODELS, "tensorflow.python.framework.ops"),
+        (TRAIN, "h5py._conv"),
+        (TRAIN, "keras_resnets.training.recipe"),
+    ],
+)
+def test_control_c_while_importing(script, module, run):
+    code, output, errors = run(script, customize=INTERRUPT.format(name=module))
+    assert (code, output, errors) == (130, "", "interrupted\n")
+
+
+READ_ONLY = """
+import os, tempfile
+
+def none(*_):
+    raise FileNotFoundError(2, "No usable temporary directory found")
+
+tempfile._get_default_tempdir = none
+access = os.access
+os.access = lambda path, mode: {shared} if path == "/dev/shm" else access(path, mode)
+"""
+
+
+def test_a_read_only_machine(run):
+    nowhere = {"HOME": "/proc/none", "MPLCONFIGDIR": "/proc/none"}
+    code, output, errors = run(MODELS, "x", customize=READ_ONLY.format(shared=False), **nowhere)
+    assert (code, output) == (1, "")
+    assert errors == "error: no temporary folder is writable: set TMPDIR to one that is\n"
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("no folder in memory")
+    code, output, errors = run(
+        MODELS, "resnet20", customize=READ_ONLY.format(shared=True), **nowhere
+    )
+    assert code == 0, errors
+    assert "| `resnet20` |" in output and errors == ""
+
+
+def test_nobody_reads_to_the_end(start):
+    process = start(MODELS, "resnet2*", "--by=layer")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=300) == 128 + signal.SIGPIPE
+    assert process.stderr.read() == ""
+
+
+FAILS = """
+import sys
+sys.path.insert(0, {scripts!r})
+from cli import run
+import keras
+from keras_resnets.errors import UserError
+
+def main():
+    {code}
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "code, told",
+    [
+        ("raise UserError('`lr` must be\\n  above 0')", "error: `lr` must be above 0\n"),
+        ("open('none.txt')", "error: [Errno 2] No such file or directory: 'none.txt'\n"),
+        ("import keras_resnets; keras_resnets.ResNet20(stem='x')", "error: `stem` must be one of"),
+        ("keras.layers.Dense(-1)", None),
+        ("import tensorflow as tf; tf.zeros([2**40, 2**20])", None),
+    ],
+)
+def test_defects_keep_their_traceback(code, told, run, tmp_path):
+    (tmp_path / "fails.py").write_text(FAILS.format(scripts=str(SCRIPTS), code=code))
+    status, _, errors = run(tmp_path / "fails.py")
+    assert status == 1
+    if told:
+        assert errors.startswith(told) and errors.count("\n") == 1
+    else:
+        assert "Traceback" in errors and "error: " not in errors.splitlines()[0]
+
+
+def test_class_names_in_an_ascii_locale(run, tmp_path):
+    code = "print('K\\u00e4se'); raise UserError('no \\u00e4rger')"
+    (tmp_path / "fails.py").write_text(FAILS.format(scripts=str(SCRIPTS), code=code))
+    _, output, errors = run(tmp_path / "fails.py", **ASCII)
+    assert (output, errors) == ("K\\xe4se\n", "error: no \\xe4rger\n")
