@@ -6,6 +6,8 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+from keras_resnets.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Legal:
@@ -47,7 +49,7 @@ Survival = Annotated[float, Legal("in (0, 1]", lambda v: is_number(v) and 0 < v 
 def must(name, value, is_legal, legal):
     """Raises a ValueError with the name, what is legal and what came, unless `is_legal`."""
     if not is_legal:
-        raise ValueError(f"`{name}` must be {legal}. Received: {name}={value!r}")
+        raise UserError(f"`{name}` must be {legal}. Received: {name}={value!r}")
 
 
 def check_choice(name, value, legal):

@@ -5,6 +5,7 @@ import math
 
 import keras
 
+from keras_resnets.errors import UserError
 from keras_resnets.layers import SkippingMerge
 from keras_resnets.models.graph import layers_between
 from keras_resnets.models.network import Network
@@ -115,7 +116,7 @@ def complexity(model, input_shape=None):
     own = model.input_shape[1:]
     shape = (*(input_shape or own)[:2], own[2])
     if None in shape:
-        raise ValueError(
+        raise UserError(
             "`input_shape` must be given, (height, width), for a model of any input size. "
             f"Received: input_shape={input_shape}, model of {own}"
         )

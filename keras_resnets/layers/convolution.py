@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.checks import check_choice
+from keras_resnets.errors import UserError
 from keras_resnets.layers.initializers import HE_FAN_OUT
 from keras_resnets.layers.padding import SamePadding, same_pads
 
@@ -94,7 +95,7 @@ def _positive_pair(value, name):
     """An int or a pair of ints as a pair."""
     pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2 or not all(isinstance(n, int) and n > 0 for n in pair):
-        raise ValueError(
+        raise UserError(
             f"`{name}` must be a positive integer or two of them. Received: {name}={value!r}"
         )
     return pair
@@ -164,12 +165,12 @@ class Conv2D(keras.layers.Conv2D):
         self.strides = _positive_pair(strides, "strides")
         self.same_padding = same_padding
         if self.data_format != "channels_last":
-            raise ValueError(
+            raise UserError(
                 "`data_format` must be 'channels_last'. "
                 f"Received: data_format={self.data_format!r}"
             )
         if self.padding == "same" and not all(k % 2 for k in self.kernel_size):
-            raise ValueError(
+            raise UserError(
                 "`kernel_size` must be odd for padding='same' (symmetric padding). "
                 f"Received: kernel_size={self.kernel_size}"
             )

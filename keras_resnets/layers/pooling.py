@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.checks import check_choice
+from keras_resnets.errors import UserError
 from keras_resnets.layers.padding import SamePadding, same_pads
 
 
@@ -33,12 +34,12 @@ class MaxPooling2D(keras.layers.MaxPooling2D):
         super().__init__(pool_size, strides=strides, padding=padding, **kwargs)
         self.same_padding = same_padding
         if self.data_format != "channels_last":
-            raise ValueError(
+            raise UserError(
                 "`data_format` must be 'channels_last'. "
                 f"Received: data_format={self.data_format!r}"
             )
         if self.padding == "same" and not all(size % 2 for size in self.pool_size):
-            raise ValueError(
+            raise UserError(
                 "`pool_size` must be odd for padding='same' (symmetric padding). "
                 f"Received: pool_size={self.pool_size}"
             )

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+from keras_resnets.errors import UserError
 from keras_resnets.models import registry
 from keras_resnets.models.assembly import assemble
 from keras_resnets.models.network import FORMAT, Network
@@ -102,7 +103,7 @@ def _make_builder(name, registry_name, options, family_name, fixed):
 
     def builder(*args, **given):
         if args:
-            raise ValueError(f"{name} takes its options by name. Received: {args[0]!r} without one")
+            raise UserError(f"{name} takes its options by name. Received: {args[0]!r} without one")
         return build(given)
 
     builder.__name__ = builder.__qualname__ = name
@@ -120,12 +121,12 @@ def _checked(name, options, fixed, family_name, given):
     known = [field.name for field in dataclasses.fields(options)]
     for key, value in given.items():
         if key not in known:
-            raise ValueError(
+            raise UserError(
                 f"{name} has no option `{key}`.{registry.nearest(key, known)} It has "
                 f"{', '.join(_COMMON)} and those that help({name}) lists"
             )
         if key in fixed and as_python(key, value) != fixed[key]:
-            raise ValueError(
+            raise UserError(
                 f"{name} fixes `{key}` at {fixed[key]!r}; `{family_name}` builds other members. "
                 f"Received: {key}={value!r}"
             )

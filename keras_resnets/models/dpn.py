@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import keras
 
 from keras_resnets.checks import Count, Counts, OddCount
+from keras_resnets.errors import UserError
 from keras_resnets.layers import SplitChannels
 from keras_resnets.models.assembly import Stage, Trunk
 from keras_resnets.models.builders import family, variant
@@ -116,12 +117,12 @@ class DualPathNet(Options):
 
     def check(self):
         if len(self.depths) != len(self.increments):
-            raise ValueError(
+            raise UserError(
                 "`depths` and `increments` must have one number for each stage. "
                 f"Received: depths={self.depths}, increments={self.increments}"
             )
         if self.k_r % self.groups:
-            raise ValueError(
+            raise UserError(
                 "`groups` must divide `k_r`, the channels of the 3x3 convolutions. "
                 f"Received: groups={self.groups}, k_r={self.k_r}"
             )

@@ -6,6 +6,7 @@ momentum, a regularizer, an activation) are stored beside it.
 
 import keras
 
+from keras_resnets.errors import UserError
 from keras_resnets.layers import SkippingMerge, StochasticMerge
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -34,14 +35,14 @@ def changes(layers, fresh):
         if now == before:
             continue
         if before is None:
-            raise ValueError(
+            raise UserError(
                 f"The layer {layer.name} was renamed after the network was built, so that a file "
                 "could not build it again: give it its name back, or save the weights alone"
             )
         found[layer.name] = {key: now[key] for key in now if now[key] != before.get(key)}
         for key, value in found[layer.name].items():
             if key in _ELSEWHERE or not _is_storable(value):
-                raise ValueError(
+                raise UserError(
                     f"The layer {layer.name} was changed after the network was built, and its "
                     f"`{key}` cannot be stored in a file: save the weights alone, or export. "
                     f"Received: {key}={_short(value)}"

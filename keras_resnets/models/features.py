@@ -5,6 +5,7 @@ from collections.abc import Hashable, Mapping
 import keras
 
 from keras_resnets.checks import check_choice
+from keras_resnets.errors import UserError
 
 
 class FeatureMaps(dict):
@@ -49,7 +50,7 @@ def feature_extractor(model, by="stride"):
     """
     check_choice("by", by, ("stride", "stage"))
     if not hasattr(model, "stages"):
-        raise ValueError(f"`model` must be a keras_resnets.Network. Received: model={model!r}")
+        raise UserError(f"`model` must be a keras_resnets.Network. Received: model={model!r}")
     image = model.input
     maps = [
         ("stem", stride, model.joined(x))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 import keras
 
 from keras_resnets.checks import Count, Share, is_count, is_number, must
+from keras_resnets.errors import UserError
 from keras_resnets.layers import ColumnDraw, Dropout, FractalJoin, MaxPooling2D
 from keras_resnets.layers.draws import Draw
 from keras_resnets.layers.initializers import XAVIER
@@ -227,11 +228,11 @@ def extract_column(model, column):
     """
     options = model.options if isinstance(model, Network) else {}
     if options.get("column", "none") is not None:
-        raise ValueError(
+        raise UserError(
             f"`model` must be a FractalNet with all its columns. Received: model={model!r}"
         )
     if column is None:  # which would be the whole fractal again
-        raise ValueError("`column` must be an integer from 1 up. Received: column=None")
+        raise UserError("`column` must be an integer from 1 up. Received: column=None")
     return model.copy_with(name=f"{model.name}_column{column}", column=column)
 
 

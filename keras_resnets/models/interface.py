@@ -4,6 +4,7 @@ import dataclasses
 
 import keras
 
+from keras_resnets.errors import UserError
 from keras_resnets.models.network import Network
 
 # Layers that give the scores on.
@@ -33,9 +34,9 @@ def output_kind(model):
             from a nested model that is not functional.
     """
     if isinstance(model, Network) and not model.options["include_top"]:
-        raise ValueError("The model has no classifier: it was built with include_top=False")
+        raise UserError("The model has no classifier: it was built with include_top=False")
     if len(model.outputs) != 1 or len(model.output_shape) != 2:
-        raise ValueError(
+        raise UserError(
             "The model must end in a classifier, (batch, num_classes). "
             f"Received: output shape {model.output_shape}"
         )
@@ -47,7 +48,7 @@ def _kind_of(tensor):
         operation, node, _ = tensor._keras_history
         if isinstance(operation, keras.Model):
             if not getattr(operation, "outputs", None):
-                raise ValueError(
+                raise UserError(
                     f"The model ends in {operation.name}, a {type(operation).__name__} whose "
                     "layers are not known: build it with the functional API"
                 )
@@ -60,7 +61,7 @@ def _kind_of(tensor):
         if type(operation).__name__ == "Sigmoid":
             return "sigmoid"
         if activation is not keras.activations.linear:
-            raise ValueError(
+            raise UserError(
                 "The classifier's activation must be None, softmax or sigmoid. "
                 f"Received: {getattr(activation, '__name__', activation)}"
             )
@@ -79,20 +80,20 @@ def fixed_size_preprocessing(model):
     """
     preprocessing = getattr(model, "preprocessing", None)
     if preprocessing is None:
-        raise ValueError(
+        raise UserError(
             "The model has no preprocessing, so its pixels' scale, mean and deviation are "
             "unknown: set `model.preprocessing` to a keras_resnets.Preprocessing"
         )
     *sides, channels = model.input_shape[1:]
     if channels != preprocessing.channels:
-        raise ValueError(
+        raise UserError(
             f"The model takes {channels} channels, its preprocessing gives "
             f"{preprocessing.channels}"
         )
     size = preprocessing.crop or preprocessing.resize
     if not isinstance(size, tuple):
         if None in sides:
-            raise ValueError(
+            raise UserError(
                 "The model takes images of any size: its preprocessing must have a `crop` or "
                 f"`resize` of (height, width). Received: {preprocessing}"
             )
@@ -100,7 +101,7 @@ def fixed_size_preprocessing(model):
         field = "resize" if preprocessing.resize is None else "crop"
         preprocessing = dataclasses.replace(preprocessing, **{field: size})
     if any(side not in (None, made) for side, made in zip(sides, size, strict=True)):
-        raise ValueError(
+        raise UserError(
             f"The model takes images of {tuple(sides)} pixels, its preprocessing makes {size}"
         )
     return preprocessing

@@ -9,6 +9,7 @@ import keras
 
 from keras_resnets import layers
 from keras_resnets._version import __version__
+from keras_resnets.errors import UserError
 from keras_resnets.images import Preprocessing
 from keras_resnets.models import edits, registry, weight_files
 from keras_resnets.models.graph import ordered_layers
@@ -135,7 +136,7 @@ class Network(keras.Model):
         names = None if names is None else tuple(str(name) for name in names)
         outputs = self.output_shape[-1]
         if names is not None and len(names) != outputs:
-            raise ValueError(
+            raise UserError(
                 f"`class_names` must have one name for each of the {outputs} outputs. "
                 f"Received: {len(names)} names"
             )
@@ -161,7 +162,7 @@ class Network(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         if config.get("format", 1) > FORMAT:
-            raise ValueError(
+            raise UserError(
                 f"The file was written by keras_resnets {config.get('version', 'of later')}, whose "
                 f"format {config['format']} this version ({__version__}) does not know: update it"
             )
@@ -214,7 +215,7 @@ class Network(keras.Model):
             if [value.shape for value in values] == [tuple(w.shape) for w in layer.weights]:
                 layer.set_weights(values)
             elif layer.name != "logits":
-                raise ValueError(
+                raise UserError(
                     f"The copy's layer {layer.name} has no counterpart of the same shape in "
                     f"{self.name}: only the classifier may differ"
                 )

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_resnets import layers
 from keras_resnets.checks import Count, Rate, check_choice, check_fields, is_count, must
+from keras_resnets.errors import UserError
 from keras_resnets.layers.padding import SamePadding
 from keras_resnets.models.assembly import Trunk
 from keras_resnets.models.stems import STEMS, Stem
@@ -37,7 +38,7 @@ class Unused(NamedTuple):
     because: str
 
 
-class UnusedOption(ValueError):
+class UnusedOption(UserError):
     """An option that has no effect differs from its default.
 
     Attributes:

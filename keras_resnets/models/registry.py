@@ -5,6 +5,8 @@ import fnmatch
 from collections.abc import Callable
 from typing import Any
 
+from keras_resnets.errors import UserError
+
 _BUILDERS: dict[str, Callable[..., Any]] = {}  # registry name -> builder, families and variants
 _VARIANTS: dict[str, str] = {}  # registry name -> public name, in the order of the tables
 
@@ -19,7 +21,7 @@ def register(registry_name, builder, is_variant):
     """
     known = _BUILDERS.get(registry_name)
     if known and known.__module__ != builder.__module__:
-        raise ValueError(
+        raise UserError(
             f"`registry_name` must be new. Received: {registry_name!r}, which "
             f"{known.__module__} has"
         )
@@ -35,7 +37,7 @@ def find(name):
         ValueError: If there is none; the nearest name is suggested.
     """
     if not isinstance(name, str) or name not in _BUILDERS:
-        raise ValueError(
+        raise UserError(
             f"Unknown model {name!r}.{nearest(str(name).lower(), _BUILDERS)} "
             "`list_models()` names all; a family of your own must be imported first."
         )

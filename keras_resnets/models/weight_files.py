@@ -16,6 +16,7 @@ import h5py
 from keras.src.utils.naming import to_snake_case
 
 from keras_resnets._version import __version__
+from keras_resnets.errors import UserError
 from keras_resnets.models import registry
 from keras_resnets.models.options import without_unused
 
@@ -88,14 +89,14 @@ def _check_identity(model, path, identity):
     if identity is None:
         return
     if identity["family"] != model.family:
-        raise ValueError(
+        raise UserError(
             f"{path} holds the weights of another network: of the family {identity['family']}, "
             f"not of {model.family}"
         )
     there, here = json.loads(json.dumps([identity["wiring"], model.wiring]))
     for key in there.keys() & here.keys():
         if there[key] != here[key]:
-            raise ValueError(
+            raise UserError(
                 f"{path} holds the weights of a differently wired network: {key}={there[key]!r} "
                 f"there, {key}={here[key]!r} here"
             )
@@ -113,7 +114,7 @@ def _check_layers(model, path, file, skip_mismatch):
             continue
         name = written.attrs.get("name", layer.name)
         if name != layer.name:
-            raise ValueError(
+            raise UserError(
                 f"The layers of {path} stand in another order than those of {model.name}: {name} "
                 f"is where {layer.name} should be. A .keras file of an earlier version is loaded "
                 "whole by keras.saving.load_model"
@@ -121,7 +122,7 @@ def _check_layers(model, path, file, skip_mismatch):
         there = sorted(variable.shape for variable in written.values())
         here = sorted(tuple(variable.shape) for variable in layer.weights)
         if there != here and not skip_mismatch:
-            raise ValueError(
+            raise UserError(
                 f"{name} has variables of other shapes in {path}: {there} there, {here} here. "
                 "skip_mismatch=True leaves such layers as they are"
             )

@@ -9,6 +9,7 @@ import uuid
 import keras
 import tensorflow as tf
 
+from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, decode_image
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
 from keras_resnets.models.network import Network
@@ -53,11 +54,11 @@ def export(model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS):
         OSError: If the folder cannot be written. Nothing is left behind.
     """
     if name in ("", ".", "..") or os.path.basename(name) != name:
-        raise ValueError(f"`name` must be the name of one folder. Received: name={name!r}")
+        raise UserError(f"`name` must be the name of one folder. Received: name={name!r}")
     if top < 1:
-        raise ValueError(f"`top` must be at least 1. Received: top={top}")
+        raise UserError(f"`top` must be at least 1. Received: top={top}")
     if max_pixels < 1:
-        raise ValueError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
+        raise UserError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
     functions = _signatures(model, top, max_pixels)
     signatures = {key: function.get_concrete_function() for key, function in functions.items()}
     module = tf.Module()
@@ -88,7 +89,7 @@ def _signatures(model, top, max_pixels):
     height, width = preprocessing.crop or preprocessing.resize
     channels = preprocessing.channels
     if channels not in (1, 3):
-        raise ValueError(
+        raise UserError(
             "Only models of 1 (grey) or 3 (RGB) channels can be exported, as image files have no "
             f"others. Received: {channels} channels"
         )
@@ -130,7 +131,7 @@ def _in_float32(model):
     if all(layer.compute_dtype == layer.variable_dtype == "float32" for layer in model.layers):
         return model
     if not isinstance(model, Network):
-        raise ValueError(
+        raise UserError(
             "An export computes in float32, and only a keras_resnets.Network can be built again "
             f"for it. Received: a keras.Model of dtype policy {model.layers[-1].dtype_policy.name}"
         )
@@ -141,7 +142,7 @@ def _class_names(model):
     outputs = model.output_shape[-1]
     names = getattr(model, "class_names", None) or [str(index) for index in range(outputs)]
     if len(names) != outputs:
-        raise ValueError(f"The model has {outputs} outputs and {len(names)} class names")
+        raise UserError(f"The model has {outputs} outputs and {len(names)} class names")
     return list(names)
 
 

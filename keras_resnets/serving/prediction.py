@@ -51,7 +51,7 @@ class Predictor:
         self._batch_size = batch_size
         allowed = _allowed_pixels(self.path)
         if max_pixels is not None and not 1 <= max_pixels <= (allowed or max_pixels):
-            raise ValueError(
+            raise UserError(
                 f"`max_pixels` must be in 1..{allowed} with {self.path}: export it again with a "
                 f"larger one. Received: max_pixels={max_pixels}"
             )
@@ -59,7 +59,7 @@ class Predictor:
         self._saved_model = _load(self.path)  # holds the signature's variables
         self._signature = self._saved_model.signatures.get("serving_default")
         if self._signature is None or "classes" not in self._signature.structured_outputs:
-            raise ValueError(
+            raise UserError(
                 f"{self.path} has no signature `serving_default` from image bytes to classes; "
                 "scripts/export.py writes it"
             )
