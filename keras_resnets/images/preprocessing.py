@@ -120,3 +120,16 @@ class Preprocessing:
     def get_config(self):
         """The arguments as a JSON-able dictionary; `Preprocessing(**config)` gives it back."""
         return dataclasses.asdict(self)
+
+    def as_layer(self, **kwargs):
+        """A Keras layer that does the same, for a model that takes pixels.
+
+        Args:
+            **kwargs: Arguments of `keras.layers.Layer`, such as `name`.
+
+        Returns:
+            `PreprocessingLayer`.
+        """
+        from keras_resnets.images.layer import PreprocessingLayer  # it needs this class
+
+        return PreprocessingLayer(self, **kwargs)
