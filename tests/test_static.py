@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -48,13 +49,13 @@ reveal_type(keras_resnets.resnet_cifar)
 """
 
 
-def check(tmp_path, code):
+def check(tmp_path, code, root=ROOT):
     (tmp_path / "program.py").write_text(code)
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--follow-imports=silent", "program.py",
          f"--cache-dir={tmp_path.parent / 'mypy'}"],
         cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(ROOT)},
+        env={**os.environ, "MYPYPATH": str(root)},
         capture_output=True,
         text=True,
         timeout=600,
@@ -96,3 +97,25 @@ def test_every_public_name_is_written_down():
         assert name in keras_resnets.__all__
         assert getattr(keras_resnets, name) is builders[name]
     assert len(set(keras_resnets.__all__)) == len(keras_resnets.__all__)
+
+
+@pytest.mark.slow
+def test_an_installed_copy_is_typed_and_runs_the_readme(tmp_path):
+    site = tmp_path / "site"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", f"--target={site}", "."],
+        cwd=ROOT, check=True, timeout=600,
+    )
+    (tmp_path / "work").mkdir()
+    code, report = check(tmp_path / "work", RIGHT, site)
+    assert code == 0, report
+    readme = (ROOT / "README.md").read_text()
+    program = re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1)
+    program += "\nprint(keras_resnets.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True, text=True, timeout=900, check=True,
+    )
+    assert done.stdout.splitlines()[-1].startswith(str(site))
