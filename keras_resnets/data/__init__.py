@@ -1,6 +1,7 @@
 """Image sets, stateless augmentation and the input pipeline."""
 
 from keras_resnets.data.augment import parse_augment
+from keras_resnets.data.errors import error_line
 from keras_resnets.data.moments import statistics
 from keras_resnets.data.pipeline import evaluation_dataset, training_dataset
 from keras_resnets.data.sources import Source
@@ -9,6 +10,7 @@ from keras_resnets.data.splits import Splits, load_splits
 __all__ = [
     "Source",
     "Splits",
+    "error_line",
     "evaluation_dataset",
     "load_splits",
     "parse_augment",

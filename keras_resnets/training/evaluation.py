@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.analysis import plots
-from keras_resnets.data import evaluation_dataset
+from keras_resnets.data import error_line, evaluation_dataset
 from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
 
 TOP = 5
@@ -131,7 +131,7 @@ def evaluate(model, source, batch_size=128, verbose=0):
     try:
         outputs, labels, weights = gather.predict(dataset.map(_as_inputs), verbose=verbose)
     except tf.errors.OpError as error:
-        raise OSError(f"Cannot evaluate on {source.name}: {error.message}") from error
+        raise OSError(f"Cannot evaluate on {source.name}: {error_line(error)}") from error
     real = weights > 0
     outputs = outputs[real].astype(np.float64)
     if has_probabilities:  # their logarithms are logits; 0 is one that underflowed
