@@ -39,7 +39,7 @@ def error_line(error):
     lines = [line.strip() for line in text.splitlines()]
     skipped = ("Graph execution error", "Detected at node", "<stack traces", "[[", "(")
     lines = [line for line in lines if line and not line.startswith(skipped)] or lines
-    line = re.sub(r"( \[Op:\w+\])?( name: \S*)?$", "", lines[0])
+    line = re.sub(r"( \[Op:\w+\])?( name:.*)?$", "", lines[0])
     asserted = re.fullmatch(r"assertion failed: \[(.*)\]", line)
     if asserted:
         return asserted[1]
