@@ -3,6 +3,7 @@
 from keras_resnets.data.augment import parse_augment
 from keras_resnets.data.errors import error_line
 from keras_resnets.data.moments import statistics
+from keras_resnets.data.own import from_arrays, from_files
 from keras_resnets.data.pipeline import evaluation_dataset, training_dataset
 from keras_resnets.data.sources import Source
 from keras_resnets.data.splits import Splits, load_splits
@@ -12,6 +13,8 @@ __all__ = [
     "Splits",
     "error_line",
     "evaluation_dataset",
+    "from_arrays",
+    "from_files",
     "load_splits",
     "parse_augment",
     "statistics",
