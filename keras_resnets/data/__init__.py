@@ -1,7 +1,9 @@
 """Image sets, stateless augmentation and the input pipeline."""
 
 from keras_resnets.data.augment import parse_augment
+from keras_resnets.data.errors import data_error, error_line
 from keras_resnets.data.moments import statistics
+from keras_resnets.data.own import from_arrays, from_files
 from keras_resnets.data.pipeline import evaluation_dataset, training_dataset
 from keras_resnets.data.sources import Source
 from keras_resnets.data.splits import Splits, load_splits
@@ -9,7 +11,11 @@ from keras_resnets.data.splits import Splits, load_splits
 __all__ = [
     "Source",
     "Splits",
+    "data_error",
+    "error_line",
     "evaluation_dataset",
+    "from_arrays",
+    "from_files",
     "load_splits",
     "parse_augment",
     "statistics",

@@ -10,7 +10,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from keras_resnets.data import operations, randomness
+from keras_resnets.data import errors, operations, randomness
 
 OPERATIONS = {
     kind.word(): kind
@@ -65,6 +65,36 @@ def _parse(description):
     return OPERATIONS[name](**arguments)
 
 
+def check(chosen, shape, context):
+    """Applies the chosen operations to a black image, to find what cannot be before an epoch does.
+
+    Args:
+        chosen: Operations.
+        shape: `(height, width, channels)` of the images.
+        context: `Context`.
+
+    Raises:
+        ValueError: If an operation cannot be applied to such images.
+    """
+    images = tf.zeros((1, *shape), tf.uint8)
+    for operation in chosen:
+        received = "x".join(map(str, images.shape[1:]))
+        refusal = f"`augment`: {operation} cannot be applied to images of {received}"
+        try:
+            images = operation(images, tf.zeros((1, operation.numbers)), context)
+        except tf.errors.OpError as error:
+            raise ValueError(f"{refusal}: {errors.error_line(error)}") from error
+        except Exception as error:  # whatever an operation of the user's own raises
+            text = " ".join(str(error).split())
+            raise ValueError(f"{refusal}: {type(error).__name__}: {text}") from error
+        if not tf.is_tensor(images) or images.shape.rank != 4 or images.shape[-1] != shape[-1]:
+            made = getattr(images, "shape", type(images).__name__)
+            raise ValueError(
+                f"`augment`: {operation} must return images (batch, height, width, {shape[-1]}). "
+                f"Received: {made}"
+            )
+
+
 def draw(chosen, seed, epoch, count):
     """The random numbers of an epoch: float32 `(count, numbers of all chosen operations)`.
 
@@ -86,6 +116,7 @@ def draw(chosen, seed, epoch, count):
 def apply(chosen, images, numbers, context):
     """Applies the chosen operations in turn; `numbers` has one row an image, as `draw` made it."""
     for operation in chosen:
-        images = operation(images, numbers[:, : operation.numbers], context)
+        with tf.name_scope(errors.scope(operation)):
+            images = operation(images, numbers[:, : operation.numbers], context)
         numbers = numbers[:, operation.numbers :]
     return images

@@ -3,18 +3,10 @@
 import os
 
 import numpy as np
-import tensorflow as tf
 
-from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
-from keras_resnets.images import (
-    FORMATS,
-    MAX_PIXELS,
-    decode_image,
-    find_fault,
-    image_files,
-    printable,
-    subfolders,
-)
+from keras_resnets.data.files import file_stamps, read_files
+from keras_resnets.data.sources import Archive
+from keras_resnets.images import FORMATS, MAX_PIXELS, image_files, printable, subfolders
 
 SPLIT_FOLDERS = {
     "train": "train",
@@ -65,14 +57,7 @@ def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
         splits += [split] * len(found)
     files, labels, splits = np.array(files, object), np.array(labels, np.int64), np.array(splits)
     _require_images(roots, class_names, labels, splits)
-    images, sound = _check(files, max_pixels)
-    if not sound.all() and not skip_corrupt:
-        first = files[~sound][0]
-        raise ValueError(
-            f"{np.sum(~sound)} of {len(files)} images cannot be used: {printable(first)} "
-            f"{find_fault(first, max_pixels)}. Remove it, or leave such images out with "
-            "skip_corrupt"
-        )
+    images, sound = read_files(files, skip_corrupt, max_pixels)
     files, labels, splits = files[sound], labels[sound], splits[sound]
     _require_images(roots, class_names, labels, splits)
     shuffle = np.random.default_rng(_ORDER_SEED).permutation
@@ -84,6 +69,7 @@ def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
         places={split: shuffle(np.flatnonzero(splits == split)) for split in roots},
         describe=lambda place: printable(files[place]),
         num_skipped=int(np.sum(~sound)),
+        stamps=file_stamps(files, path),
     )
 
 
@@ -120,33 +106,6 @@ def _class_names(roots):
                 f"Only in one of them: {', '.join(different)}"
             )
     return tuple(class_names)
-
-
-def _check(files, max_pixels):
-    """Decodes all files: (`Images` of the sound ones, boolean array of which are sound)."""
-    sound = np.zeros(len(files), bool)
-    pixels, shape, size = [], None, 0
-    for index, image in _decoded(files, max_pixels):
-        sound[index] = True
-        shape = shape or image.shape
-        size += image.nbytes
-        if pixels is not None:
-            pixels.append(image)
-        if image.shape != shape or size > ARRAY_LIMIT:
-            pixels = None
-    if pixels:
-        return Images.decoded(np.stack(pixels)), sound
-    return Images.files(list(files[sound]), max_pixels), sound
-
-
-def _decoded(files, max_pixels):
-    paths = [os.fsencode(file) for file in files]
-    images = tf.data.Dataset.from_tensor_slices((np.arange(len(files)), paths)).map(
-        lambda index, path: (index, decode_image(tf.io.read_file(path), 3, max_pixels)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    return images.ignore_errors().prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
 
 def _require_images(roots, class_names, labels, splits):

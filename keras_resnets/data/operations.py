@@ -45,6 +45,13 @@ class Operation:
     def __post_init__(self):
         self._require("p", 0 <= self.p <= 1, "in 0..1")
 
+    def __str__(self):
+        """The description that `parse_augment` makes it from."""
+        fields = dataclasses.fields(self)
+        pairs = [(f.name, getattr(self, f.name)) for f in fields]
+        given = [pair for f, pair in zip(fields, pairs, strict=True) if pair[1] != f.default]
+        return ":".join([self.word(), *(f"{key}={value}" for key, value in given)])
+
     def _require(self, field, legal, wanted):
         if not legal:
             value = getattr(self, field)

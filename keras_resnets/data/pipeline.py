@@ -51,7 +51,8 @@ def training_dataset(
         `num_examples // batch_size` steps.
 
     Raises:
-        ValueError: If the batch is larger than the source, or sizes or channels do not fit.
+        ValueError: If the batch is larger than the source, sizes or channels do not fit, or an
+            operation cannot be applied to the images.
     """
     _check_channels(source, preprocessing)
     if not 1 <= batch_size <= source.num_examples:
@@ -68,6 +69,12 @@ def training_dataset(
     operations = tuple(augment)
     if not any(operation.makes_size for operation in operations):
         operations = (_Fit(exact=source.image_shape is not None), *operations)
+    # Pictures of several shapes go alone until an operation has made them one size.
+    first = 1 + [operation.makes_size for operation in operations].index(True)
+    if source.image_shape:
+        augmentation.check(operations, source.image_shape, context)
+    else:
+        augmentation.check(operations[first:], (*context.image_size, source.channels), context)
     used = source.num_examples // batch_size * batch_size
 
     def one_epoch(epoch):
@@ -82,8 +89,6 @@ def training_dataset(
 
         return finished
 
-    # Pictures of several shapes go alone until an operation has made them one size.
-    first = 1 + [operation.makes_size for operation in operations].index(True)
     begun = sum(operation.numbers for operation in operations[:first])
 
     def begin(numbers, reference):

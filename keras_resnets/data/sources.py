@@ -1,19 +1,23 @@
 """Labelled images that are read by number inside tf.data."""
 
 import dataclasses
+import functools
+import hashlib
+import operator
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data import randomness
+from keras_resnets.data.errors import error_line
 from keras_resnets.images import MAX_PIXELS, decode_image, read_image
 
 ARRAY_LIMIT = 2**30  # bytes: images of one shape up to here are kept decoded
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Images:
     """All images of a set: a tensor with one row an image, and how a row becomes pixels.
 
@@ -58,9 +62,55 @@ class Images:
         return rows if self.is_decoded else tf.ensure_shape(self.read(rows), self.shape)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Source:
+class Examples:
+    """What every source of labelled images shows of itself in a notebook."""
+
+    def __repr__(self):
+        shape = self.image_shape
+        size = "x".join(map(str, shape)) if shape else f"several sizes, {self.channels} channels"
+        return (
+            f"{type(self).__name__}({self.name!r}: {self.num_examples} images of {size}, "
+            f"{len(self.class_names)} classes)"
+        )
+
+    def __len__(self):
+        return self.num_examples
+
+    def __iter__(self):
+        """Yields (uint8 array, int label) of every example in order."""
+        try:
+            for image, label in self.in_order().map(self.load).as_numpy_iterator():
+                yield image, int(label)
+        except tf.errors.OpError as error:
+            raise OSError(error_line(error)) from error
+
+    def _read(self, reference):
+        try:
+            image, label = self.load(reference)
+        except tf.errors.OpError as error:
+            raise OSError(error_line(error)) from error
+        return image.numpy(), int(label)
+
+    def _place(self, index):
+        """An index from the front or the back as one from the front."""
+        index = operator.index(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self!r} has no example {index}")
+        return index % len(self)
+
+    def _hash(self, *parts):
+        digest = hashlib.sha256(repr((len(self), self.image_shape, self.class_names)).encode())
+        for part in parts:
+            digest.update(part)
+        return digest.hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Source(Examples):
     """One part (train, validation or test) of a labelled image set.
+
+    `source[5]` is an image, a uint8 array, and its label; `source[:1000]`, or an array of places or
+    of booleans, is a source of these examples. `len`, and a loop over all of them, work too.
 
     Args:
         name: Name of the set.
@@ -70,6 +120,8 @@ class Source:
         labels: int64 array `(num_examples,)`.
         describe: Function from a place in `images` to what a report calls this image.
         num_skipped: Number of corrupt images left out of the whole set, all parts together.
+        stamps: Sequence of bytes, by place: what tells a file from another, or `None` where images
+            are told apart by what `describe` calls them.
     """
 
     name: str
@@ -79,11 +131,29 @@ class Source:
     labels: np.ndarray
     describe: Callable
     num_skipped: int = 0
+    stamps: Sequence[bytes] | None = None
 
     @property
     def num_examples(self):
         """Number of examples."""
         return len(self.indices)
+
+    def __getitem__(self, key):
+        if not isinstance(key, slice) and np.ndim(key) == 0:
+            return self._read(tf.constant(self._place(key), tf.int64))
+        key = key if isinstance(key, slice) else np.asarray(key)
+        return dataclasses.replace(self, indices=self.indices[key], labels=self.labels[key])
+
+    @functools.cached_property
+    def fingerprint(self):
+        """String that changes where the examples, their order or their classes do.
+
+        Files are told apart by their names in the set and their sizes, as they were when the set
+        was opened; other images by their places in it. The pixels themselves are not looked at.
+        """
+        stamps = self.stamps
+        named = (stamps[i] if stamps else self.describe(int(i)).encode() for i in self.indices)
+        return self._hash(np.asarray(self.labels, np.int64).tobytes(), b"\0".join(named))
 
     @property
     def channels(self):
@@ -136,7 +206,7 @@ class Source:
         return tf.data.Dataset.from_tensor_slices((order, order))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Archive:
     """An image set with its named splits, from which parts are taken.
 
@@ -149,6 +219,7 @@ class Archive:
             order: what a slice `train[:100]` counts.
         describe: Function from a place to what a report calls this image.
         num_skipped: Number of corrupt images left out.
+        stamps: As those of `Source`.
     """
 
     name: str
@@ -158,6 +229,7 @@ class Archive:
     places: dict
     describe: Callable
     num_skipped: int = 0
+    stamps: Sequence[bytes] | None = None
 
     @property
     def sizes(self):
@@ -182,4 +254,5 @@ class Archive:
             labels=self.all_labels[places],
             describe=self.describe,
             num_skipped=self.num_skipped,
+            stamps=self.stamps,
         )

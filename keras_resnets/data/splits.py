@@ -50,8 +50,8 @@ def load_splits(
 
     Args:
         dataset: `"digits"`, a folder (see `folder.open_folder`) or a tfds name; a name that
-            exists as a folder is that folder.
-        data_dir: The tfds root. Defaults to tfds' own.
+            exists as a folder, and a `pathlib.Path`, is that folder.
+        data_dir: String or path. The tfds root. Defaults to tfds' own.
         train_split: Slice of the training images, or `None`.
         validation_split: Slice of the validation images, or `None`.
         test_split: Slice of the test images, or `None`.
@@ -80,13 +80,15 @@ def load_splits(
 def _open(dataset, data_dir, download, skip_corrupt, max_pixels):
     if dataset == "digits":
         return open_digits()
+    is_path = isinstance(dataset, os.PathLike)
+    dataset = os.fspath(dataset)
     path = os.path.expanduser(dataset)
-    is_path = os.path.isabs(path) or dataset.startswith((".", "~")) or dataset.endswith(os.sep)
+    is_path |= os.path.isabs(path) or dataset.startswith((".", "~")) or dataset.endswith(os.sep)
     if os.path.isdir(path) or is_path:
         return open_folder(path, skip_corrupt, max_pixels)
     from keras_resnets.data.tfds_archive import open_tfds  # tfds is imported only where it is used
 
-    return open_tfds(dataset, data_dir or None, download, max_pixels)
+    return open_tfds(dataset, os.fspath(data_dir) if data_dir else None, download, max_pixels)
 
 
 def _select(archive, given, seed, wanted):

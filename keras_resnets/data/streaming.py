@@ -5,17 +5,19 @@ import dataclasses
 import tensorflow as tf
 
 from keras_resnets.data import randomness
+from keras_resnets.data.sources import Examples
 from keras_resnets.images import MAX_PIXELS, decode_image
 
 SHUFFLE_BUFFER = 16_384  # encoded images
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class StreamedSource:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class StreamedSource(Examples):
     """As `sources.Source`, read from disk in the set's order, shuffled within a buffer.
 
     The random numbers of an image are keyed by its place in the shuffled epoch. `labels` is
-    `None`, and a reference is the encoded example itself.
+    `None`, and a reference is the encoded example itself. `source[5]` reads all before it;
+    `source[:1000]` is a source, without a step only.
 
     Args:
         name: Name of the set.
@@ -36,6 +38,22 @@ class StreamedSource:
     labels = None
     num_skipped = 0
     loads_batches = False
+
+    def __getitem__(self, key):
+        if not isinstance(key, slice):
+            (reference,) = self.examples.skip(self._place(key)).take(1)
+            return self._read(reference)
+        start, stop, step = key.indices(len(self))
+        if step != 1:
+            raise ValueError(f"A streamed source takes slices without a step. Received: {key}")
+        count = max(stop - start, 0)
+        examples = self.examples.skip(start).take(count)
+        return dataclasses.replace(self, examples=examples, num_examples=count)
+
+    @property
+    def fingerprint(self):
+        """String that changes where the set, its size or its classes do; no example is read."""
+        return self._hash(self.name.encode())
 
     @property
     def channels(self):

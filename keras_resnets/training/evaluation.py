@@ -9,10 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.analysis import plots
-from keras_resnets.data import evaluation_dataset
+from keras_resnets.data import data_error, evaluation_dataset
 from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
-from keras_resnets.training.failures import data_error
 
 TOP = 5
 MISTAKES = 25

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_resnets import data
 from keras_resnets.analysis.plots import plot_curves
+from keras_resnets.data import data_error
 from keras_resnets.errors import UserError
 from keras_resnets.models import Preprocessing, create_model
 from keras_resnets.models.policies import dtype_policy
@@ -14,7 +15,6 @@ from keras_resnets.models.stems import STEMS
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.checkpoint import best_epoch
 from keras_resnets.training.distribution import describe_devices, make_strategy
-from keras_resnets.training.failures import data_error
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory

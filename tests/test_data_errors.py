@@ -1,0 +1,117 @@
+"""Errors out of pipelines, through every way of running one."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_resnets import Preprocessing, data
+from keras_resnets.data import error_line, operations, parse_augment
+
+AS_PIXELS = Preprocessing((0.0,) * 3, (1 / 255,) * 3, resize=(8, 8))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twelve photos of two classes, the shorter side of each 8 to 13 pixels."""
+    for i in range(12):
+        path = tmp_path / "ab"[i % 2] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8 + i % 6, 20, 3), i, np.uint8)).save(path)
+    return data.load_splits(str(tmp_path), train_split="train").train
+
+
+def make_training(source, augment=()):
+    return data.training_dataset(
+        source, AS_PIXELS, parse_augment(augment), 5, seed=0, image_size=(8, 8)
+    )
+
+
+def model():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(image)
+    network = keras.Model(image, keras.layers.Dense(2)(x))
+    network.compile("sgd", "mse")
+    return network
+
+
+WAYS = {
+    "iterate": list,
+    "fit": lambda dataset: model().fit(dataset.take(2), verbose=0),
+    "evaluate": lambda dataset: model().evaluate(dataset.take(2), verbose=0),
+    "predict": lambda dataset: model().predict(dataset.take(2).map(lambda x, *_: x), verbose=0),
+}
+
+
+def line_of(way, dataset):
+    with pytest.raises(tf.errors.OpError) as error:
+        WAYS[way](dataset.take(2))
+    line = error_line(error.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("change", ["remove", "overwrite"])
+def test_a_photo_that_is_gone_or_overwritten_is_named(photos, way, change):
+    names = [photos.file_name(index) for index in range(photos.num_examples)]
+    for name in names:  # whichever comes first
+        pathlib.Path(name).unlink()
+        if change == "overwrite":
+            pathlib.Path(name).write_bytes(b"text")
+    lines = [f"Cannot read {name}: No such file or directory" for name in names]
+    if change == "overwrite":
+        lines = [f"{name} is not a whole JPEG, PNG, GIF, BMP or WebP image" for name in names]
+    for dataset in (make_training(photos), data.evaluation_dataset(photos, AS_PIXELS, 5)):
+        assert line_of(way, dataset) in lines
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_operation_that_fails_is_named(photos, way):
+    dataset = make_training(photos, ["flip", "pad_crop:padding=12:mode=reflect", "resize"])
+    line = line_of(way, dataset)
+    assert line.startswith("`pad_crop` of `augment` failed: paddings must be less than")
+
+
+def test_what_can_be_known_before_is_said_before(photos):
+    pixels = np.zeros((12, 8, 8, 3), np.uint8)
+    images = data.sources.Images.decoded(pixels)
+    labels = np.arange(12) % 2
+    small = data.Source("small", ("a", "b"), images, np.arange(12), labels, str)
+    augment = ["flip", "pad_crop:padding=9:mode=reflect"]
+    for source in (small, photos):  # photos are brought to 8x8 first
+        with pytest.raises(ValueError, match="^[^\n]+$") as error:
+            make_training(source, augment)
+        assert (
+            "`augment`: pad_crop:padding=9:mode=reflect cannot be applied to images of 8x8x3"
+            in str(error.value)
+        )
+
+
+class Grey(operations.Operation):
+    def __call__(self, images, numbers, context):
+        return tf.image.rgb_to_grayscale(images)
+
+
+class Wrong(operations.Operation):
+    def __call__(self, images, numbers, context):
+        return images + "text"
+
+
+@pytest.mark.parametrize(
+    ("operation", "message"),
+    [(Grey(), r"grey must return images \(batch, height, width, 3\). Received: \(1, 8, 8, 1\)"),
+     (Wrong(p=0.5), "wrong:p=0.5 cannot be applied to images of 8x8x3")],
+)
+def test_an_operation_of_ones_own_is_checked(photos, operation, message):
+    with pytest.raises(ValueError, match=f"^`augment`: {message}[^\n]*$"):
+        data.training_dataset(photos, AS_PIXELS, [operation], 5, 0, image_size=(8, 8))
+
+
+def test_other_errors_keep_their_reason():
+    with pytest.raises(tf.errors.OpError) as error:
+        tf.function(lambda: tf.reshape(tf.zeros(tf.random.uniform((), 6, 7, tf.int32)), (4, 4)))()
+    assert error_line(error.value).startswith("Input to reshape is a tensor with 6 values, but")
