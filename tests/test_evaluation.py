@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -150,6 +151,33 @@ def test_models_that_do_not_fit(model, message, digits):
     with pytest.raises(ValueError, match=message) as caught:
         evaluate(model(), digits)
     assert "\n" not in str(caught.value)
+
+
+def test_out_of_memory_is_not_called_an_image(digits):
+    class Huge(keras.layers.Layer):
+        def call(self, x):
+            size = tf.cast(tf.reduce_mean(x), tf.int64) + 2**45
+            return x + tf.random.uniform([size])[0]
+
+    image = keras.Input((8, 8, 1))
+    model = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(Huge()(image))))
+    model.preprocessing = Preprocessing((0.3,), (0.4,))
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        evaluate(model, digits)
+
+
+def test_an_image_that_is_gone(tmp_path):
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(12):  # of two sizes, so that they are read each time
+            pixels = np.full((8, 8 + index % 2, 3), index)
+            keras.utils.save_img(tmp_path / "photos" / name / f"{index}.png", pixels)
+    test = data.load_splits(str(tmp_path / "photos"), splits=("test",)).test
+    shutil.rmtree(tmp_path / "photos")
+    model = linear_model(channels=3, classes=2)
+    with pytest.raises(OSError, match=r"^Cannot evaluate on .*: .*\.png; No such file") as caught:
+        evaluate(model, test)
+    assert "\n" not in str(caught.value) and "{{" not in str(caught.value)
 
 
 def test_classes_in_another_order_are_refused(digits):

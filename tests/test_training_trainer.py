@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_resnets import data
-from keras_resnets.training import Recipe, evaluate, train
+from keras_resnets.training import Recipe, RunDirectory, evaluate, train
 from keras_resnets.training.evaluation import load_model
 from keras_resnets.training.trainer import make_preprocessing
 
@@ -177,6 +177,43 @@ def test_a_bad_recipe_writes_nothing(changes, message, tmp_path):
     with pytest.raises((ValueError, OSError), match=message):
         train(Recipe(**{**SETTINGS, **changes}), tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def photos(tmp_path, rng):
+    """Images of two sizes, so that they are read from disk each time."""
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = rng.integers(255, size=(8, 8 + index % 2, 3))
+            keras.utils.save_img(tmp_path / "photos" / name / f"{index}.png", pixels)
+    return tmp_path / "photos"
+
+
+@pytest.mark.parametrize(
+    "change, augment, words",
+    [
+        (lambda photo: photo.unlink(), "", r"photos/a/\d+.png; No such file"),
+        (lambda photo: photo.write_text("no image"), "", "Unknown image file format"),
+        (lambda photo: None, "pad_crop:padding=9:mode=reflect", "paddings must be less than"),
+    ],
+)
+def test_images_that_break_amid_a_run(change, augment, words, photos, tmp_path, monkeypatch):
+    def save(run, model, history):
+        write(run, model, history)
+        for photo in (photos / "a").iterdir() if history else ():
+            change(photo)
+
+    write = RunDirectory.save
+    monkeypatch.setattr(RunDirectory, "save", save)
+    settings = {"dataset": photos, "image_size": 8, "batch_size": 4, "augment": augment}
+    recipe = Recipe(model="resnet_cifar", option={"depth": 8, "width": 4}, epochs=99, **settings)
+    with pytest.raises(OSError, match=words) as caught:
+        train(recipe, tmp_path / "run")
+    line = str(caught.value)
+    done = len(RunDirectory(tmp_path / "run").history())
+    assert line.endswith(f". Put that right, and the same command goes on after epoch {done}")
+    assert "\n" not in line and "Graph execution error" not in line and "{{" not in line
 
 
 def test_other_images_than_the_run_was_started_with(tmp_path, rng):

@@ -14,6 +14,7 @@ from keras_resnets.data import evaluation_dataset
 from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing, has_softmax
 from keras_resnets.training.checkpoint import loading_error, read_members
+from keras_resnets.training.failures import data_error
 
 TOP = 5
 MISTAKES = 25
@@ -151,7 +152,10 @@ def evaluate(model, source, batch_size=128, verbose=0):
     try:
         outputs, labels, weights = gather.predict(dataset.map(_as_inputs), verbose=verbose)
     except tf.errors.OpError as error:
-        raise OSError(f"Cannot evaluate on {source.name}: {error.message}") from error
+        reason = data_error(error)
+        if reason is None:
+            raise
+        raise OSError(f"Cannot evaluate on {source.name}: {reason}") from error
     real = weights > 0
     outputs = outputs[real].astype(np.float64)
     if has_probabilities:  # their logarithms are logits; 0 is one that underflowed

@@ -13,6 +13,7 @@ from keras_resnets.models.network import dtype_policy
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.checkpoint import best_epoch
 from keras_resnets.training.distribution import describe_devices, make_strategy
+from keras_resnets.training.failures import data_error
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
@@ -56,7 +57,10 @@ def train(recipe, run_dir):
             try:
                 results = _train(recipe, run)
             except tf.errors.OpError as error:
-                raise OSError(error.message.strip().splitlines()[0]) from error
+                reason = data_error(error)
+                if reason is None:
+                    raise
+                raise OSError(reason) from error
     print(*describe(results), sep="\n", flush=True)
     return results
 
@@ -110,6 +114,13 @@ def _train(recipe, run):
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"{error}; {run.last} holds the last good state, that of {len(history)} epochs"
+            ) from error
+        except tf.errors.OpError as error:
+            reason = data_error(error)
+            if reason is None:
+                raise
+            raise OSError(
+                f"{reason}. Put that right, and the same command goes on after epoch {len(history)}"
             ) from error
     return _results(model, recipe, run, history, splits.test)
 
