@@ -12,6 +12,7 @@ from keras_resnets.models import Preprocessing, create_model
 from keras_resnets.models.network import dtype_policy
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.checkpoint import best_epoch
+from keras_resnets.training.console import make_console
 from keras_resnets.training.distribution import describe_devices, make_strategy
 from keras_resnets.training.failures import data_error
 from keras_resnets.training.optimizer import SGD
@@ -235,24 +236,26 @@ def _fit(model, recipe, run, history, splits, steps, full_epoch, size):
         recipe.batch_size,
         model.distribute_strategy.num_replicas_in_sync,
     )
-    interactive = sys.stdout.isatty()
-    model.fit(
-        batches.skip(skipped) if skipped else batches,
-        epochs=recipe.epochs,
-        initial_epoch=done,
-        steps_per_epoch=steps,
-        shuffle=False,  # the batches come in their order
-        validation_data=validation,
-        verbose=1 if interactive else 0,
-        callbacks=[
-            StopOnNaN(),
-            ReseedLayers(steps),
-            Checkpoint(
-                run, history, recipe.epochs, steps, recipe.batch_size, verbose=not interactive
-            ),
-            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-        ],
-    )
+    console = make_console(history, recipe.epochs, steps, recipe.batch_size, sys.stdout)
+    try:
+        model.fit(
+            batches.skip(skipped) if skipped else batches,
+            epochs=recipe.epochs,
+            initial_epoch=done,
+            steps_per_epoch=steps,
+            shuffle=False,  # the batches come in their order
+            validation_data=validation,
+            verbose=0,
+            callbacks=[
+                StopOnNaN(),
+                ReseedLayers(steps),
+                Checkpoint(run, history, steps, recipe.batch_size),
+                console,
+                keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+            ],
+        )
+    finally:
+        console.close()
 
 
 def _results(model, recipe, run, history, test):
