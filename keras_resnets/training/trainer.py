@@ -19,6 +19,7 @@ from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.schedules import boundary_steps, make_schedule
+from keras_resnets.training.summaries import Summaries
 
 DEFAULT_SIZE = (224, 224)
 # The share of an image's shorter side that the central crop keeps: 224 of 256.
@@ -109,9 +110,10 @@ def _train(recipe, run):
         _restore(model, recipe, run, start)
     else:
         run.save(model, history)
+    summaries = Summaries(run.tensorboard, history)
     if len(history) < recipe.epochs:
         try:
-            _fit(model, recipe, run, history, splits, steps, full_epoch, size)
+            _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries)
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"{error}; {run.last} holds the last good state, that of {len(history)} epochs"
@@ -218,7 +220,7 @@ def _restore(model, recipe, run, start):
         print(f"note: {error}", flush=True)
 
 
-def _fit(model, recipe, run, history, splits, steps, full_epoch, size):
+def _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries):
     done = len(history)
     epoch, skipped = divmod(done * steps, full_epoch)
     batches = data.training_dataset(
@@ -251,7 +253,7 @@ def _fit(model, recipe, run, history, splits, steps, full_epoch, size):
                 ReseedLayers(steps),
                 Checkpoint(run, history, steps, recipe.batch_size),
                 console,
-                keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
+                summaries,
             ],
         )
     finally:
