@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_resnets.training.run_directory import read_checkpoint
 
@@ -73,6 +74,32 @@ def rows(run):
     return [{key: row[key] for key in row if key not in timings} for row in log]
 
 
+def summaries(run):
+    """{(part, tag): [(step, value)]} of all of TensorBoard's files, in the order of their names."""
+    found = {}
+    for path in sorted((run / "tensorboard").rglob("*tfevents*")):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                points = found.setdefault((path.parent.name, value.tag), [])
+                points.append((event.step, float(tf.make_ndarray(value.tensor))))
+    return found
+
+
+def expected_summaries(run):
+    with open(run / "log.csv") as file:
+        log = list(csv.DictReader(file))
+
+    def points(column):
+        return [(int(row["epoch"]), float(np.float32(row[column]))) for row in log]
+
+    training = ("loss", "accuracy", "cross_entropy", "learning_rate", "images_per_second")
+    expected = {("train", f"epoch_{name}"): points(name) for name in training}
+    for name in training[:3]:
+        expected["validation", f"epoch_{name}"] = points(f"val_{name}")
+    return expected
+
+
 def state(path):
     """Weights and optimizer variables of a checkpoint."""
     model = keras.saving.load_model(path)
@@ -108,6 +135,7 @@ def test_killed_and_started_again_is_as_not_killed(folder, whole):
     assert output[2].startswith(f"going on after epoch {done}, best is epoch ")
     assert output[3].startswith(f"epoch {done + 1}/25: ")
     assert rows(run) == rows(whole)
+    assert summaries(run) == expected_summaries(run)
     for name in ("last.keras", "best.keras"):
         for ours, theirs in zip(state(run / name), state(whole / name), strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -153,6 +181,7 @@ def test_a_finished_run_and_what_is_refused(folder, whole):
     wild = start(folder, "--run_dir=wild", "--lr=1e30")
     code, output, _ = finish(again)
     assert code == 0
+    assert summaries(whole) == expected_summaries(whole)
     assert output[0] == "runs/tiny is finished after 25 epochs" and len(output) == 3
     code, output, errors = finish(changed)
     assert code == 1 and not output

@@ -6,7 +6,7 @@ import time
 import keras
 import numpy as np
 
-from keras_resnets.training.checkpoint import best_epoch
+from keras_resnets.training.console import last_rate
 
 LOGGED = ("loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy", "val_cross_entropy")
 
@@ -21,25 +21,21 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Makes the row of each epoch, saves it with the model, and prints it if asked to.
+    """Makes the row of each epoch and saves it with the model.
 
     Args:
         run: The `RunDirectory`.
         history: List of the rows of the finished epochs; it grows.
-        epochs: Int. Epochs of the run.
         steps_per_epoch: Int.
         batch_size: Int, of all replicas.
-        verbose: Boolean. Whether an epoch prints a line. Defaults to `True`.
     """
 
-    def __init__(self, run, history, epochs, steps_per_epoch, batch_size, verbose=True):
+    def __init__(self, run, history, steps_per_epoch, batch_size):
         super().__init__()
         self.run = run
         self.rows = history
-        self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = batch_size
-        self.verbose = verbose
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.monotonic()
@@ -54,30 +50,13 @@ class Checkpoint(keras.callbacks.Callback):
         row = {
             "epoch": epoch + 1,
             "steps": (epoch + 1) * self.steps_per_epoch,
-            "learning_rate": self._last_rate(),
+            "learning_rate": _float(last_rate(self.model.optimizer)),
             **logs,
             "seconds": round(time.monotonic() - self.started, 2),
             "images_per_second": round(rate, 1),
         }
         self.rows.append(row)
         self.run.save(self.model, self.rows)
-        if self.verbose:
-            print(self._line(row), flush=True)
-
-    def _last_rate(self):
-        """The rate of the last step; the optimizer's own is that of the next."""
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        return _float(optimizer._learning_rate(optimizer.iterations - 1))
-
-    def _line(self, row):
-        best = " *" if best_epoch(self.rows) == row["epoch"] else ""
-        return (
-            f"epoch {row['epoch']}/{self.epochs}: learning rate {row['learning_rate']:.5g}, "
-            f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.2%}, "
-            f"validation cross-entropy {row['val_cross_entropy']:.4f}, "
-            f"accuracy {row['val_accuracy']:.2%}{best}, "
-            f"{row['seconds']:.1f} s, {row['images_per_second']:.0f} images/s"
-        )
 
 
 class ReseedLayers(keras.callbacks.Callback):

@@ -14,11 +14,13 @@ from keras_resnets.models.policies import dtype_policy
 from keras_resnets.models.stems import STEMS
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.checkpoint import best_epoch
+from keras_resnets.training.console import make_console
 from keras_resnets.training.distribution import describe_devices, make_strategy
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.schedules import boundary_steps, make_schedule
+from keras_resnets.training.summaries import Summaries
 
 DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
 # The share of an image's shorter side that the central crop keeps: 224 of 256.
@@ -109,9 +111,10 @@ def _train(recipe, run):
         _restore(model, recipe, run, start)
     else:
         run.save(model, history)
+    summaries = Summaries(run.tensorboard, history)
     if len(history) < recipe.epochs:
         try:
-            _fit(model, recipe, run, history, splits, steps, full_epoch, size)
+            _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries)
         except FloatingPointError as error:
             raise FloatingPointError(
                 f"{error}; {run.last} holds the last good state, that of {len(history)} epochs"
@@ -218,7 +221,7 @@ def _restore(model, recipe, run, start):
         print(f"note: {error}", flush=True)
 
 
-def _fit(model, recipe, run, history, splits, steps, full_epoch, size):
+def _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries):
     done = len(history)
     epoch, skipped = divmod(done * steps, full_epoch)
     batches = data.training_dataset(
@@ -236,24 +239,26 @@ def _fit(model, recipe, run, history, splits, steps, full_epoch, size):
         recipe.batch_size,
         model.distribute_strategy.num_replicas_in_sync,
     )
-    interactive = sys.stdout.isatty()
-    model.fit(
-        batches.skip(skipped) if skipped else batches,
-        epochs=recipe.epochs,
-        initial_epoch=done,
-        steps_per_epoch=steps,
-        shuffle=False,  # the batches come in their order
-        validation_data=validation,
-        verbose=1 if interactive else 0,
-        callbacks=[
-            StopOnNaN(),
-            ReseedLayers(steps),
-            Checkpoint(
-                run, history, recipe.epochs, steps, recipe.batch_size, verbose=not interactive
-            ),
-            keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-        ],
-    )
+    console = make_console(history, recipe.epochs, steps, recipe.batch_size, sys.stdout)
+    try:
+        model.fit(
+            batches.skip(skipped) if skipped else batches,
+            epochs=recipe.epochs,
+            initial_epoch=done,
+            steps_per_epoch=steps,
+            shuffle=False,  # the batches come in their order
+            validation_data=validation,
+            verbose=0,
+            callbacks=[
+                StopOnNaN(),
+                ReseedLayers(steps),
+                Checkpoint(run, history, steps, recipe.batch_size),
+                console,
+                summaries,
+            ],
+        )
+    finally:
+        console.close()
 
 
 def _results(model, recipe, run, history, test):

@@ -1,0 +1,157 @@
+"""What a training says: a line for each epoch in a log, a table that moves in a terminal."""
+
+import shutil
+import time
+
+import keras
+
+from keras_resnets.training.checkpoint import best_epoch
+
+REFRESH = 0.2  # seconds between two states of the row that moves
+BAR = 17  # characters, as wide as the figures of the validation whose place it takes
+# The whole row stays below 80 columns, where terminals would wrap it.
+COLUMNS = (("rate", 9), ("loss", 7), ("accuracy", 8), ("validation", BAR), ("images/s", 8),
+           ("left", 8))
+
+
+def make_console(rows, epochs, steps_per_epoch, batch_size, stream):
+    """The callback that tells a training, to go after the one that makes the rows.
+
+    Args:
+        rows: List of the rows of the finished epochs; it grows.
+        epochs: Int. Epochs of the run.
+        steps_per_epoch: Int.
+        batch_size: Int, of all replicas.
+        stream: Where to write to: a table for a terminal, lines for anything else.
+    """
+    if stream.isatty():
+        return Table(rows, epochs, steps_per_epoch, batch_size, stream)
+    return Lines(rows, epochs, stream)
+
+
+def last_rate(optimizer):
+    """The rate of the last step; the optimizer's own is that of the next."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = optimizer._learning_rate(optimizer.iterations - 1)
+    return float(keras.ops.convert_to_numpy(rate))
+
+
+class Lines(keras.callbacks.Callback):
+    """Writes a line for each epoch."""
+
+    def __init__(self, rows, epochs, stream):
+        super().__init__()
+        self.rows, self.epochs, self.stream = rows, epochs, stream
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = self.rows[-1]
+        print(
+            f"epoch {row['epoch']}/{self.epochs}: learning rate {row['learning_rate']:.5g}, "
+            f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.2%}, "
+            f"validation cross-entropy {row['val_cross_entropy']:.4f}, "
+            f"accuracy {row['val_accuracy']:.2%}{_mark(self.rows)}, "
+            f"{row['seconds']:.1f} s, {row['images_per_second']:.0f} images/s",
+            file=self.stream,
+            flush=True,
+        )
+
+    def close(self):
+        """Nothing: every line has its end."""
+
+
+class Table(keras.callbacks.Callback):
+    """Writes a row for each epoch, which moves while the epoch is trained.
+
+    `left` is the time that the rest of the run takes at the pace of this process so far,
+    validation and saving included.
+    """
+
+    def __init__(self, rows, epochs, steps_per_epoch, batch_size, stream):
+        super().__init__()
+        self.rows, self.epochs, self.stream = rows, epochs, stream
+        self.steps_per_epoch, self.batch_size = steps_per_epoch, batch_size
+        self.is_open = False  # whether the cursor is in a row
+        self.pace = None
+        self.shown = -REFRESH
+
+    def on_train_begin(self, logs=None):
+        self._write(*(word for word, _ in COLUMNS), epoch="epoch", end="\n")
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self.first_end = None
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        done = self.epoch * self.steps_per_epoch + batch + 1
+        self.pace = self.pace or (now, done)  # after the first step, which traces the graph
+        self.first_end = self.first_end or now
+        if now - self.shown < REFRESH and batch + 1 < self.steps_per_epoch:
+            return
+        seconds = now - self.first_end
+        self.figures = (
+            f"{last_rate(self.model.optimizer):.4g}",
+            _loss(float(logs["loss"])),
+            f"{float(logs['accuracy']):.2%}",
+        )
+        self.speed = f"{batch * self.batch_size / seconds:.0f}" if seconds else ""
+        count = f"{batch + 1}/{self.steps_per_epoch}"
+        room = max(BAR - 3 - len(count), 0)
+        filled = "=" * round(room * (batch + 1) / self.steps_per_epoch)
+        self._write(*self.figures, f"[{filled:{room}} {count}]", self.speed, self._left(now, done))
+
+    def on_test_begin(self, logs=None):
+        if self.is_open:
+            done = (self.epoch + 1) * self.steps_per_epoch
+            left = self._left(time.monotonic(), done)
+            self._write(*self.figures, "[  validating   ]", self.speed, left)
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = self.rows[-1]
+        validation = f"{_loss(row['val_cross_entropy']):>7} {row['val_accuracy']:>7.2%}"
+        self._write(
+            f"{row['learning_rate']:.4g}",
+            _loss(row["loss"]),
+            f"{row['accuracy']:.2%}",
+            f"{validation}{_mark(self.rows) or '  '}",
+            f"{row['images_per_second']:.0f}",
+            self._left(time.monotonic(), row["steps"]),
+            end="\n",
+        )
+
+    def close(self):
+        """Ends a row that was left amid an epoch, so that what follows has a line of its own."""
+        if self.is_open:
+            self.stream.write("\n")
+            self.is_open = False
+
+    def _left(self, now, done):
+        start, first = self.pace
+        if done == first:
+            return ""
+        remaining = self.epochs * self.steps_per_epoch - done
+        return _clock((now - start) / (done - first) * remaining)
+
+    def _write(self, *cells, epoch=None, end=""):
+        epoch = epoch or f"{self.epoch + 1}/{self.epochs}"
+        widths = (width for _, width in COLUMNS)
+        cells = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        row = "  ".join((f"{epoch:>7}", *cells))
+        room = shutil.get_terminal_size().columns - 1
+        self.is_open = not end  # first, as Ctrl-C may come amid the writing
+        self.stream.write(f"\r{row[:room]:{room}}{end}")
+        self.stream.flush()
+        self.shown = time.monotonic()
+
+
+def _mark(rows):
+    return " *" if best_epoch(rows) == len(rows) else ""
+
+
+def _loss(value):
+    return f"{value:.4f}" if value < 100 else f"{value:.4g}"
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
