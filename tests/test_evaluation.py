@@ -176,7 +176,7 @@ def test_an_image_that_is_gone(tmp_path):
     test = data.load_splits(str(tmp_path / "photos"), splits=("test",)).test
     shutil.rmtree(tmp_path / "photos")
     model = linear_model(channels=3, classes=2)
-    with pytest.raises(OSError, match=r"^Cannot evaluate on .*: .*\.png; No such file") as caught:
+    with pytest.raises(OSError, match=r"^Cannot evaluate on .*: .*\.png: No such file") as caught:
         evaluate(model, test)
     assert "\n" not in str(caught.value) and "{{" not in str(caught.value)
 
@@ -248,7 +248,7 @@ def test_why_a_model_does_not_load(tmp_path):
 
     def assert_line(words):
         with pytest.raises(UserError) as caught:
-            evaluation.load_model(path)
+            load_model(path)
         line = str(caught.value)
         assert line.startswith(f"Cannot load {path}: ") and "\n" not in line and len(line) < 400
         assert words in line
