@@ -1,5 +1,6 @@
 """Augmentation against independent NumPy computations."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -151,7 +152,55 @@ def test_parse_reads_arguments_in_order():
         operations.PadCrop(padding=3, mode="reflect"),
         operations.Flip(p=0.1),
     )
-    assert parse_augment([]) == ()
+    assert parse_augment([]) == parse_augment("") == ()
+
+
+def test_parse_takes_strings_and_operations():
+    expected = (operations.PadCrop(padding=3), operations.Flip(p=0.1))
+    assert parse_augment("pad_crop:padding=3, flip:p=0.1") == expected
+    assert parse_augment(["pad_crop:padding=3", operations.Flip(p=0.1)]) == expected
+    assert parse_augment(expected) == expected and parse_augment(expected[0]) == expected[:1]
+    assert [str(operation) for operation in expected] == ["pad_crop:padding=3", "flip:p=0.1"]
+    assert parse_augment([str(operation) for operation in expected]) == expected
+
+
+@dataclasses.dataclass(frozen=True)
+class Invert(operations.Operation):
+    """An operation that the package does not know."""
+
+    p: float = 0.5
+    all_channels: "bool" = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require("all_channels", isinstance(self.all_channels, bool), "a boolean")
+
+    def __call__(self, images, numbers, context):
+        inverted = 255 - images
+        if not self.all_channels:
+            inverted = tf.concat([inverted[..., :1], images[..., 1:]], -1)
+        return tf.where(self._chosen(numbers)[:, None, None, None], inverted, images)
+
+
+def test_an_operation_of_ones_own():
+    batch = images(400)
+    chosen = parse_augment(["flip:p=1", Invert()])
+    result = augment.apply(
+        chosen, tf.constant(batch), augment.draw(chosen, 0, 0, 400), CONTEXT
+    )
+    flipped = batch[:, :, ::-1]
+    matches = which(result.numpy(), {"plain": flipped, "inverted": 255 - flipped})
+    assert 150 < matches.count({"inverted"}) < 250 and matches.count(set()) == 0
+    with pytest.raises(ValueError, match="^`p` of invert must be in 0..1. Received: p=2$"):
+        Invert(p=2)
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("0", False)])
+def test_booleans_are_read_as_such(text, value, monkeypatch):
+    monkeypatch.setitem(augment.OPERATIONS, "invert", Invert)
+    assert parse_augment(f"invert:all_channels={text}") == (Invert(all_channels=value),)
+    with pytest.raises(ValueError, match="`all_channels` of invert must be of type bool"):
+        parse_augment("invert:all_channels=perhaps")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +220,7 @@ def test_parse_reads_arguments_in_order():
         ("random_resized_crop:min_area=0", "above 0"),
         ("resize:p=0.5", "`p` of resize must be 1"),
         ("", "must name operations"),
+        (3, "Received: 3"),
     ],
 )
 def test_bad_descriptions_name_what_is_legal(description, message):

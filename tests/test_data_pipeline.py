@@ -1,7 +1,9 @@
 """Batches: every example, in which order, and always the same."""
 
 import dataclasses
+import warnings
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,7 +13,6 @@ from keras_resnets import Preprocessing
 from keras_resnets.data import (
     evaluation_dataset,
     load_splits,
-    parse_augment,
     pipeline,
     training_dataset,
 )
@@ -55,7 +56,7 @@ def photos(tmp_path):
 
 def batches(source, count, augment=(), batch_size=5, seed=0, preprocessing=AS_PIXELS, **options):
     dataset = training_dataset(
-        source, preprocessing, parse_augment(augment), batch_size, seed, **options
+        source, preprocessing, augment, batch_size, seed, repeat=True, **options
     )
     return [tuple(map(np.array, batch)) for batch in dataset.take(count)]
 
@@ -209,3 +210,74 @@ def test_evaluation_prepares_photos_alone(photos):
     assert len(images) == photos.num_examples
     with pytest.raises(ValueError, match="must resize or crop to one"):
         evaluation_dataset(photos, dataclasses.replace(AS_PIXELS, resize=10), 7)
+
+
+def epochs(dataset):
+    """The numbers of the examples each time that the dataset is iterated."""
+    values = np.concatenate([images[:, 0, 0, 0] for images, _ in dataset])
+    return np.round(values / 10).astype(int).tolist()
+
+
+@pytest.mark.parametrize("kind", ["numbered", "photos"])
+def test_each_time_is_the_next_epoch(kind, request):
+    source = request.getfixturevalue(kind)
+    options = {"batch_size": 5, "seed": 3, "image_size": (6, 8)}
+    endless = training_dataset(source, AS_PIXELS, "flip", repeat=True, **options)
+    steps = source.num_examples // 5
+    whole = epochs(endless.take(4 * steps))
+    stream = [whole[start : start + 5 * steps] for start in range(0, 20 * steps, 5 * steps)]
+    one = training_dataset(source, AS_PIXELS, "flip", **options)
+    assert one.cardinality() == steps
+    assert [epochs(one) for _ in range(3)] == stream[:3]
+    two = training_dataset(source, AS_PIXELS, "flip", repeat=2, first_epoch=1, **options)
+    assert two.cardinality() == 2 * steps
+    assert epochs(two) == stream[1] + stream[2] and epochs(two)[: 5 * steps] == stream[3]
+
+
+class Seen(keras.callbacks.Callback):
+    """Counts the batches of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.steps.append(0)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps[-1] += 1
+
+
+@pytest.mark.parametrize("labels", ["one_hot", "sparse"])
+def test_fit_ends_its_epochs_by_itself(numbered, labels):
+    image = keras.Input((6, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(image)
+    model = keras.Model(image, keras.layers.Dense(3)(x))
+    loss = {"one_hot": "categorical_crossentropy", "sparse": "sparse_categorical_crossentropy"}
+    model.compile("sgd", loss[labels], metrics=["accuracy"])
+    train = training_dataset(numbered, AS_PIXELS, (), 5, labels=labels)
+    test = evaluation_dataset(numbered, AS_PIXELS, 5, labels=labels)
+    seen = Seen()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*ran out of data")
+        model.fit(train, epochs=3, validation_data=test, verbose=0, callbacks=[seen])
+        model.fit(train, epochs=2, steps_per_epoch=4, verbose=0, callbacks=[seen])
+    assert seen.steps == [4] * 5
+    # Each of fit's epochs was another one: what comes now is none of those seen.
+    assert epochs(train) not in [order(numbered, 4, first_epoch=k).tolist() for k in range(5)]
+
+
+def test_sparse_labels_are_the_class_numbers(numbered):
+    for images, labels in training_dataset(numbered, AS_PIXELS, (), 5, labels="sparse"):
+        assert labels.dtype == tf.int64 and labels.shape == (5,)
+        np.testing.assert_array_equal(labels, np.round(images[:, 0, 0, 0] / 10).astype(int) % 3)
+    dataset = evaluation_dataset(numbered, AS_PIXELS, 5, replicas=2, labels="sparse")
+    labels = np.concatenate([labels[weights > 0] for _, labels, weights in dataset])
+    np.testing.assert_array_equal(labels, np.arange(22) % 3)
+
+
+@pytest.mark.parametrize("options", [{"labels": "onehot"}, {"repeat": 1.5}, {"repeat": 0}])
+def test_bad_options(numbered, options):
+    (name,) = options
+    with pytest.raises(ValueError, match=f"^`{name}` must be .* Received: {name}="):
+        training_dataset(numbered, AS_PIXELS, batch_size=5, **options)

@@ -172,10 +172,11 @@ def test_set_beyond_memory_is_streamed(tmp_path, monkeypatch):
         return [example["data"] for _, example in shuffled.as_numpy_iterator()]
 
     preprocessing = Preprocessing(mean=(0.0,) * 3, std=(1.0,) * 3)
-    augment = data.parse_augment(["pad_crop", "flip"])
 
     def batches(count, **options):
-        stream = data.training_dataset(parts.train, preprocessing, augment, 8, 0, **options)
+        stream = data.training_dataset(
+            parts.train, preprocessing, "pad_crop,flip", 8, repeat=True, **options
+        )
         return [images.numpy() for images, _ in stream.take(count)]
 
     whole = batches(10)

@@ -7,6 +7,8 @@ that adding one leaves the others' choices as they were.
 """
 
 import dataclasses
+import typing
+from collections.abc import Iterable
 
 import tensorflow as tf
 
@@ -24,13 +26,16 @@ OPERATIONS = {
         operations.RandomResizedCrop,
     )
 }
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def parse_augment(descriptions):
-    """Reads `name[:argument=value]*`, e.g. `["pad_crop:padding=4:mode=reflect", "flip:p=0.1"]`.
+def parse_augment(augment):
+    """Reads operations: `"pad_crop:padding=4:mode=reflect,flip"`, or a sequence of them.
 
     Args:
-        descriptions: Sequence of strings. The operations, in the order they are applied.
+        augment: String of descriptions `name[:argument=value]*` with commas between them; or
+            sequence of such descriptions and of `Operation`s, those of your own too. In the order
+            in which they are applied.
 
     Returns:
         Tuple of `Operation`.
@@ -38,28 +43,37 @@ def parse_augment(descriptions):
     Raises:
         ValueError: If an operation, an argument or a value is not legal.
     """
-    return tuple(_parse(description) for description in descriptions)
+    if isinstance(augment, str):
+        augment = augment.split(",") if augment.strip() else ()
+    elif not isinstance(augment, Iterable):
+        augment = (augment,)
+    return tuple(_parse(entry) for entry in augment)
 
 
 def _parse(description):
-    name, *pairs = description.split(":")
+    if isinstance(description, operations.Operation):
+        return description
+    name, *pairs = description.strip().split(":") if isinstance(description, str) else [None]
     if name not in OPERATIONS:
         raise ValueError(
-            f"`augment` must name operations of {', '.join(OPERATIONS)}. Received: {description!r}"
+            f"`augment` must name operations of {', '.join(OPERATIONS)}, or be Operations. "
+            f"Received: {description!r}"
         )
-    fields = {field.name: field.type for field in dataclasses.fields(OPERATIONS[name])}
+    fields = typing.get_type_hints(OPERATIONS[name])
+    fields = {field.name: fields[field.name] for field in dataclasses.fields(OPERATIONS[name])}
     arguments = {}
     for pair in pairs:
-        key, _, value = pair.partition("=")
+        key, _, text = pair.partition("=")
         if key not in fields or key in arguments:
             raise ValueError(
                 f"{name} takes {', '.join(fields)}, each once. Received: {description!r}"
             )
+        kind = fields[key]
         try:
-            arguments[key] = fields[key](value)
-        except ValueError as error:
+            arguments[key] = BOOLEANS[text.lower()] if kind is bool else kind(text)
+        except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"`{key}` of {name} must be of type {fields[key].__name__}. "
+                f"`{key}` of {name} must be of type {getattr(kind, '__name__', kind)}. "
                 f"Received: {description!r}"
             ) from error
     return OPERATIONS[name](**arguments)

@@ -30,7 +30,21 @@ class Operation:
     """One augmentation, applied to an image with probability `p`.
 
     Calling it with images `(batch, height, width, channels)` in 0..255 (uint8 or float32), numbers
-    `(batch, numbers)` and a `Context` returns the augmented images.
+    `(batch, numbers)` and a `Context` returns the augmented images. An operation of your own says
+    how many random numbers it needs, takes all its chance from them, and goes into
+    `training_dataset(augment=[...])`:
+
+    ```python
+    @dataclasses.dataclass(frozen=True)
+    class Invert(Operation):
+        p: float = 0.5
+
+        def __call__(self, images, numbers, context):
+            return tf.where(numbers[:, 0, None, None, None] < self.p, 255 - images, images)
+    ```
+
+    Args:
+        p: Float in 0..1. Probability. Defaults to 1.
     """
 
     p: float = 1.0

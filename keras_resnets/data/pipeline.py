@@ -1,6 +1,7 @@
 """From a source to batches for the network."""
 
 import dataclasses
+import itertools
 from typing import ClassVar
 
 import numpy as np
@@ -16,19 +17,28 @@ _FOREVER = np.iinfo(np.int64).max
 def training_dataset(
     source,
     preprocessing,
-    augment,
-    batch_size,
-    seed,
+    augment=(),
+    batch_size=128,
+    seed=0,
     first_epoch=0,
     image_size=None,
     parallel_calls=tf.data.AUTOTUNE,
+    repeat=False,
+    labels="one_hot",
 ):
-    """Endless batches of augmented images, epoch after epoch.
+    """Batches of augmented images, for one epoch after another.
+
+    ```python
+    train = data.training_dataset(splits.train, model.preprocessing, "pad_crop,flip", 128)
+    model.fit(train, epochs=8, validation_data=test)
+    ```
 
     An epoch is a permutation of the examples keyed by (seed, epoch), its last
     `num_examples % batch_size` examples left out. The random numbers of an image are keyed by
-    (seed, epoch, index). A stream that begins with `first_epoch` hence continues an earlier one
-    exactly, and the number of threads does not matter.
+    (seed, epoch, index). Every time that the dataset is iterated it goes on with the epochs after
+    those of the last time, as `fit` wants it, which does so for each of its epochs; a new dataset
+    begins with `first_epoch` again. One that begins with a later epoch hence continues an earlier
+    one exactly, and the number of threads does not matter.
 
     Images are brought to `image_size` by the first operation that does so (`resize`,
     `random_resized_crop`). Where `augment` has none, this comes first: images of one shape are
@@ -38,22 +48,30 @@ def training_dataset(
     Args:
         source: `Source` of the training images.
         preprocessing: `Preprocessing` of the network, of which the standardization is used.
-        augment: Operations, as `parse_augment` returns them.
-        batch_size: Int, images in a global batch.
-        seed: Int.
+        augment: What `parse_augment` takes: `"pad_crop,flip"`, or a sequence of descriptions and
+            operations. Defaults to none.
+        batch_size: Int, images in a global batch. Defaults to 128.
+        seed: Int. Defaults to 0.
         first_epoch: Int, 0-based. The epoch to begin with. Defaults to 0.
         image_size: `(height, width)`. Defaults to the images' own size.
         parallel_calls: Int, calls that decode and augment in parallel. Defaults to as many as help.
+        repeat: Boolean or int. `False` for one epoch each time that the dataset is iterated, an
+            int for so many, `True` for a stream without end, which `fit` needs `steps_per_epoch`
+            for. Defaults to `False`.
+        labels: String, `"one_hot"` (for `CategoricalCrossentropy`, which knows label smoothing) or
+            `"sparse"` (for `SparseCategoricalCrossentropy`). Defaults to `"one_hot"`.
 
     Returns:
         `tf.data.Dataset` of float32 images `(batch_size, height, width, channels)`, standardized,
-        and one-hot float32 labels `(batch_size, classes)`. An epoch is
-        `num_examples // batch_size` steps.
+        and labels: float32 `(batch_size, classes)`, or int64 `(batch_size,)` if sparse. An epoch
+        is `num_examples // batch_size` steps.
 
     Raises:
-        ValueError: If the batch is larger than the source, sizes or channels do not fit, or an
-            operation cannot be applied to the images.
+        ValueError: If the batch is larger than the source, sizes or channels do not fit, an
+            operation cannot be applied to the images, or an argument is not legal.
     """
+    operations = augmentation.parse_augment(augment)
+    encode = _encoder(labels, source)
     _check_channels(source, preprocessing)
     if not 1 <= batch_size <= source.num_examples:
         raise ValueError(
@@ -66,7 +84,6 @@ def training_dataset(
     context = Context(
         tuple(image_size), tuple(255.0 * mean for mean in preprocessing.mean)
     )
-    operations = tuple(augment)
     if not any(operation.makes_size for operation in operations):
         operations = (_Fit(exact=source.image_shape is not None), *operations)
     # Pictures of several shapes go alone until an operation has made them one size.
@@ -83,9 +100,9 @@ def training_dataset(
         return examples.map(lambda row, reference: (tf.gather(numbers, row), reference))
 
     def finish(operations):
-        def finished(images, labels, numbers):
+        def finished(images, classes, numbers):
             images = augmentation.apply(operations, images, numbers, context)
-            return preprocessing.standardize(images), _one_hot(labels, source)
+            return preprocessing.standardize(images), encode(classes)
 
         return finished
 
@@ -96,7 +113,7 @@ def training_dataset(
         images = augmentation.apply(operations[:first], image[None], numbers[None], context)
         return images[0], label, numbers[begun:]
 
-    dataset = tf.data.Dataset.range(first_epoch, _FOREVER).flat_map(one_epoch)
+    dataset = _epochs(first_epoch, repeat).flat_map(one_epoch)
     if source.loads_batches:
         dataset = dataset.map(
             lambda numbers, reference: finish(operations)(*source.load(reference), numbers),
@@ -106,27 +123,34 @@ def training_dataset(
         dataset = dataset.unbatch().map(begin, num_parallel_calls=parallel_calls)
         dataset = dataset.batch(batch_size, drop_remainder=True)
         dataset = dataset.map(finish(operations[first:]), num_parallel_calls=parallel_calls)
+    if repeat is not True:  # `fit` asks how many there are
+        steps = _count(repeat) * (used // batch_size)
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
     return _deterministic(dataset)
 
 
-def evaluation_dataset(source, preprocessing, batch_size, replicas=1):
+def evaluation_dataset(source, preprocessing, batch_size=128, replicas=1, labels="one_hot"):
     """Every example once, in order, prepared as `preprocessing` says.
 
     Args:
         source: `Source`.
         preprocessing: `Preprocessing` of the network.
-        batch_size: Int, images in a global batch.
+        batch_size: Int, images in a global batch. Defaults to 128.
         replicas: Int. Batches are filled up to a multiple of it with black images of weight 0.
             Defaults to 1.
+        labels: String, `"one_hot"` or `"sparse"`, as for `training_dataset`. Defaults to
+            `"one_hot"`.
 
     Returns:
         `tf.data.Dataset` of known cardinality of float32 images `(batch, height, width,
-        channels)`, one-hot float32 labels `(batch, classes)` and float32 weights `(batch,)`, 1 for
-        an example and 0 for filling.
+        channels)`, labels as those of `training_dataset`, and float32 weights `(batch,)`, 1 for an
+        example and 0 for filling.
 
     Raises:
-        ValueError: If the channels do not fit, or the prepared images would differ in size.
+        ValueError: If the channels do not fit, the prepared images would differ in size, or an
+            argument is not legal.
     """
+    encode = _encoder(labels, source)
     _check_channels(source, preprocessing)
     fixed = preprocessing.crop or isinstance(preprocessing.resize, tuple) or source.image_shape
     if not fixed:
@@ -137,14 +161,15 @@ def evaluation_dataset(source, preprocessing, batch_size, replicas=1):
 
     def prepare(reference):
         image, label = source.load(reference)
-        return preprocessing(image), _one_hot(label, source)
+        return preprocessing(image), encode(label)
 
-    def fill(images, labels):
+    def fill(images, classes):
         size = tf.shape(images)[0]
         missing = -size % replicas
         weights = tf.pad(tf.ones(size), [[0, missing]])
         images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
-        return images, tf.pad(labels, [[0, missing], [0, 0]]), weights
+        rest = [[0, 0]] * (classes.shape.rank - 1)
+        return images, tf.pad(classes, [[0, missing], *rest]), weights
 
     dataset = source.in_order()
     if source.loads_batches:
@@ -182,8 +207,33 @@ def _check_channels(source, preprocessing):
         )
 
 
-def _one_hot(labels, source):
-    return tf.one_hot(labels, len(source.class_names))
+def _encoder(labels, source):
+    """The function from class numbers to labels."""
+    if labels not in ("one_hot", "sparse"):
+        raise ValueError(f"`labels` must be 'one_hot' or 'sparse'. Received: labels={labels!r}")
+    classes = len(source.class_names)
+    return tf.identity if labels == "sparse" else lambda numbers: tf.one_hot(numbers, classes)
+
+
+def _count(repeat):
+    return 1 if repeat is False else repeat
+
+
+def _epochs(first, repeat):
+    """Dataset of the numbers of epochs: the next ones each time, or all that there are."""
+    if repeat is True:
+        return tf.data.Dataset.range(first, _FOREVER)
+    count = _count(repeat)
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"`repeat` must be True, False or at least 1. Received: repeat={repeat!r}")
+    starts = itertools.count(first, count)
+
+    def range_of(_):
+        # Python counts, not a variable, which a strategy would copy to its replicas.
+        start = tf.ensure_shape(tf.numpy_function(lambda: next(starts), [], tf.int64), ())
+        return tf.data.Dataset.range(start, start + count)
+
+    return tf.data.Dataset.from_tensors(0).flat_map(range_of)
 
 
 def _deterministic(dataset):

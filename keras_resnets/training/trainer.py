@@ -232,6 +232,7 @@ def _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries
         recipe.seed,
         first_epoch=epoch,
         image_size=size,
+        repeat=True,
     )
     validation = data.evaluation_dataset(
         splits.validation,
