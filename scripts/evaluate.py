@@ -4,7 +4,6 @@ python scripts/evaluate.py --run_dir=runs/resnet20_cifar10
 python scripts/evaluate.py --model=resnet.keras --dataset=cifar10 --output_dir=report
 """
 
-import dataclasses
 import os
 import sys
 
@@ -13,6 +12,7 @@ from absl import flags
 from cli import run
 
 from keras_resnets.errors import UserError
+from keras_resnets.training.distribution import STRATEGIES, make_strategy
 
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Run directory of scripts/train.py; its recipe says what to test on."
@@ -24,7 +24,7 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "given."
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
-    "image_size", None, "Resize to this side in pixels instead of as the model remembers.",
+    "image_size", None, "Side of the square input in pixels, instead of what the model remembers.",
     lower_bound=1,
 )
 flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder of class folders.")
@@ -33,8 +33,8 @@ flags.DEFINE_string("test_split", None, "tfds slice to test on, such as test[:10
 flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")
 flags.DEFINE_boolean("skip_corrupt", None, "Leave unreadable images out and count them.")
 flags.DEFINE_integer("batch_size", None, "Images at a time, over all replicas.")
-flags.DEFINE_enum("strategy", None, ["auto", "none", "mirrored"], "As in scripts/train.py.")
-flags.DEFINE_integer("logical_devices", None, "Devices that the CPU is split into.")
+_STRATEGY = flags.DEFINE_enum("strategy", "auto", STRATEGIES, "As in scripts/train.py.")
+_LOGICAL_DEVICES = flags.DEFINE_integer("logical_devices", 1, "As in scripts/train.py.")
 flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
 
 WORST = 5
@@ -44,14 +44,14 @@ def main():
     from keras_resnets import Preprocessing, data
     from keras_resnets.models.files import load_model
     from keras_resnets.training import evaluation
-    from keras_resnets.training.distribution import make_strategy
+    from keras_resnets.training.image_size import at_image_size
 
     run_dir, path = _RUN_DIR.value, _MODEL.value
     if run_dir:
         path = os.path.join(run_dir, f"{_CHECKPOINT.value}.keras")
     folder = os.path.join(run_dir, "evaluation") if run_dir else f"{path}_evaluation"
     image_set = which_images(run_dir)
-    with make_strategy(**given("strategy", "logical_devices")).scope():
+    with make_strategy(_STRATEGY.value, _LOGICAL_DEVICES.value).scope():
         model = load_model(path)
     if getattr(model, "preprocessing", None):
         test = data.load_splits(**image_set, splits=("test",)).test
@@ -61,8 +61,7 @@ def main():
         model.preprocessing = Preprocessing(mean, std)
         print(f"{path} has no preprocessing: standardizing by the training images' statistics")
     if _IMAGE_SIZE.value:
-        size = (_IMAGE_SIZE.value, _IMAGE_SIZE.value)
-        model.preprocessing = dataclasses.replace(model.preprocessing, resize=size, crop=None)
+        model = at_image_size(model, _IMAGE_SIZE.value)
 
     verbose = int(sys.stdout.isatty())
     result = evaluation.evaluate(model, test, verbose=verbose, **given("batch_size"))

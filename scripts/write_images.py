@@ -26,10 +26,10 @@ def main():
     ).test
     folder = pathlib.Path(_OUTPUT_DIR.value)
     folder.mkdir(parents=True, exist_ok=True)
-    for index in range(min(_COUNT.value, source.num_examples)):
-        image, label = source.load(tf.constant(index, tf.int64))
+    for index, reference in enumerate(source.in_order().take(_COUNT.value)):
+        image, label = source.load(reference)
         name = source.class_names[int(label)].replace("/", "-")
-        tf.io.write_file(str(folder / f"{index:02d}_{name}.png"), tf.io.encode_png(image))
+        (folder / f"{index:02d}_{name}.png").write_bytes(tf.io.encode_png(image).numpy())
     print(f"{min(_COUNT.value, source.num_examples)} images in {folder}")
 
 

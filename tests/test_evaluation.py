@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import resource
 import shutil
 import subprocess
 import sys
@@ -223,6 +224,21 @@ def test_the_sheet_shows_the_images_that_are_wrong(digits, monkeypatch, tmp_path
     assert (np.diff(probability) <= 0).all()
 
 
+def test_a_full_disk_leaves_the_report_before(digits, tmp_path):
+    result = evaluate(linear_model(), digits)
+    (path, *_) = evaluation.write_report(result, digits, tmp_path)
+    before = pathlib.Path(path).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="cannot save .*evaluation.json: file too large"):
+            evaluation.write_report(result, digits, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert pathlib.Path(path).read_bytes() == before
+    assert not list(tmp_path.glob("*tmp*"))
+
+
 def test_a_file_that_is_no_model(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no model .*a\.keras"):
         load_model(tmp_path / "a.keras")
@@ -308,6 +324,22 @@ def test_script_on_a_run(tmp_path):
     report = json.loads((folder / "evaluation.json").read_text())
     assert report["num_examples"] == 50
     assert report["loss"] == pytest.approx(result.loss, abs=1e-6)
+    for arguments, size in (
+        (["--strategy=mirrored", "--logical_devices=2"], (8, 8)),
+        (["--strategy=none", "--image_size=16"], (16, 16)),
+    ):
+        done = run_script(f"--run_dir={tmp_path}", *arguments)
+        assert done.returncode == 0, done.stderr
+        free = keras_resnets.create_model("resnet20", input_shape=(None, None, 1))
+        free.set_weights(model.get_weights())
+        free.preprocessing = Preprocessing((0.3,), (0.4,), resize=size)
+        result = evaluate(free, data.load_splits("digits", test_split="train[:50]").test)
+        assert f"loss   {result.loss:.4f}\n" in done.stdout
+    done = run_script(f"--run_dir={tmp_path}", "--strategy=horovod")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: flag --strategy=horovod: value should be one of <auto|none|mirrored>\n"
+    )
 
 
 def test_script_on_a_file_without_preprocessing(tmp_path):

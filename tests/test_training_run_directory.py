@@ -83,6 +83,13 @@ def test_the_best_epoch_is_the_earliest_of_equals():
     assert best_epoch(rows(0.5, 0.7, 0.7, 0.6)) == 2
 
 
+def test_of_equal_accuracies_the_lower_cross_entropy_is_the_best():
+    history = rows(0.5, 0.7, 0.7, 0.7, 0.6)
+    for row, cross_entropy in zip(history, (0.1, 0.9, 0.8, 0.8, 0.1), strict=True):
+        row["val_cross_entropy"] = cross_entropy
+    assert [best_epoch(history[:end]) for end in range(1, 6)] == [1, 2, 3, 3, 3]
+
+
 def test_log_and_best_follow_last(run, model):
     history = rows(0.5, 0.7)
     run.save(model, history)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_resnets import data
+from keras_resnets.errors import UserError
 from keras_resnets.models.files import load_model
 from keras_resnets.training import Recipe, RunDirectory, evaluate, train
 from keras_resnets.training.trainer import make_preprocessing
@@ -177,6 +178,35 @@ def test_a_bad_recipe_writes_nothing(changes, message, tmp_path):
     with pytest.raises((ValueError, OSError), match=message):
         train(Recipe(**{**SETTINGS, **changes}), tmp_path / "run")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part, words", [("train", "training"), ("validation", "validation")])
+def test_images_that_change_between_runs(part, words, tmp_path, monkeypatch):
+    """The number of steps need not change: a photo more, or another in its place."""
+    fingerprints = {"train": "a", "validation": "b", "test": "c"}
+
+    def load(*args, **keywords):
+        splits = load_splits(*args, **keywords)
+        for name, fingerprint in fingerprints.items():
+            object.__setattr__(getattr(splits, name), "fingerprint", fingerprint)
+        return splits
+
+    load_splits = data.load_splits
+    monkeypatch.setattr(data, "load_splits", load)
+    run = tmp_path / "run"
+    train(Recipe(**SETTINGS, epochs=1), run)
+    recorded = json.loads((run / "versions.json").read_text())["images"]
+    assert recorded == {"training": "a", "validation": "b"}
+    fingerprints["test"] = "d"  # scores are computed anew each time
+    train(Recipe(**SETTINGS, epochs=2), run)
+    fingerprints[part] = "e"
+    before = (run / "last.keras").read_bytes()
+    message = f"the {words} images of digits are not those .* was started with: put them back"
+    with pytest.raises(UserError, match=message):
+        train(Recipe(**SETTINGS, epochs=3), run)
+    assert (run / "last.keras").read_bytes() == before
+    (run / "versions.json").unlink()  # as in a run of before
+    assert train(Recipe(**SETTINGS, epochs=3), run)["last"]["epoch"] == 3
 
 
 @pytest.fixture

@@ -6,12 +6,42 @@ import time
 import keras
 
 from keras_resnets.training.checkpoint import best_epoch
+from keras_resnets.training.distribution import describe_devices
+from keras_resnets.training.schedules import boundary_steps
 
 REFRESH = 0.2  # seconds between two states of the row that moves
 BAR = 17  # characters, as wide as the figures of the validation whose place it takes
 # The whole row stays below 80 columns, where terminals would wrap it.
 COLUMNS = (("rate", 9), ("loss", 7), ("accuracy", 8), ("validation", BAR), ("images/s", 8),
            ("left", 8))
+
+
+def announce(recipe, splits, strategy, steps):
+    """Prints what is trained on what.
+
+    Args:
+        recipe: `Recipe`.
+        splits: `data.Splits`.
+        strategy: `tf.distribute.Strategy`.
+        steps: Int. Steps of an epoch.
+    """
+    replicas = strategy.num_replicas_in_sync
+    print(
+        f"devices: {describe_devices(strategy)}, replicas: {replicas}, "
+        f"batch: {recipe.batch_size} = {replicas} x {recipe.batch_size // replicas}, "
+        f"precision: {recipe.precision}"
+    )
+    skipped = splits.train.num_skipped
+    changes = ", ".join(map(str, boundary_steps(recipe.boundaries, steps)))
+    print(
+        f"{recipe.model} on {splits.train.name}: {splits.train.num_examples} training, "
+        f"{splits.validation.num_examples} validation, {splits.test.num_examples} test images"
+        f"{f' ({skipped} corrupt ones left out)' if skipped else ''}; "
+        f"{steps} steps an epoch, {recipe.epochs} epochs, {recipe.epochs * steps} steps; "
+        f"{recipe.schedule} learning rate"
+        f"{f' that changes at steps {changes}' if changes else ''}",
+        flush=True,
+    )
 
 
 def make_console(rows, epochs, steps_per_epoch, batch_size, stream):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from keras_resnets.analysis import plots
 from keras_resnets.data import data_error, evaluation_dataset
 from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
+from keras_resnets.training import files
 
 TOP = 5
 MISTAKES = 25
@@ -162,8 +164,8 @@ def write_report(evaluation, source, folder, **facts):
     os.makedirs(folder, exist_ok=True)
     paths = [os.path.join(folder, file) for file in FILES]
     wrong = evaluation.mistakes()
-    with open(paths[0], "w", encoding="utf-8") as file:
-        json.dump({**facts, **_as_json(evaluation, source, wrong)}, file, indent=1)
+    report = json.dumps({**facts, **_as_json(evaluation, source, wrong)}, indent=1)
+    files.write_text(pathlib.Path(paths[0]), report)
     names = source.class_names
     plots.plot_confusion(evaluation.confusion, names, paths[1])
     plots.plot_mistakes(

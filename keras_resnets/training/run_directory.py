@@ -105,8 +105,15 @@ class RunDirectory:
                 for path in made:
                     path.rmdir()
 
-    def prepare(self, recipe, devices):
-        """Makes the folder, removes leftovers, records flags and versions."""
+    def prepare(self, recipe, devices, images=None):
+        """Makes the folder, removes leftovers, records flags, versions and images.
+
+        Args:
+            recipe: `Recipe`.
+            devices: List of strings.
+            images: Dictionary from a part of the set to what tells its images from others.
+                Defaults to none.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         for leftover in (*self.path.glob("*.tmp*"), self.path / "results.json"):
             leftover.unlink(missing_ok=True)
@@ -117,12 +124,21 @@ class RunDirectory:
             "keras_resnets": __version__,
             "numpy": np.__version__,
             "devices": devices,
+            "images": images or {},
         }
         # The recipe comes first: it is what makes the folder a run.
         files.write_text(self.path / "recipe.json", recipe.to_json())
         lines = [*recipe.flag_lines(), f"--run_dir={self.path}"]
         files.write_text(self.path / "flags.txt", "\n".join(lines) + "\n")
         files.write_text(self.path / "versions.json", json.dumps(versions, indent=2) + "\n")
+
+    def images(self):
+        """What `prepare` recorded of the images; nothing if it cannot be read."""
+        try:
+            text = (self.path / "versions.json").read_text(encoding="utf-8")
+            return dict(json.loads(text)["images"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return {}
 
     def history(self):
         """The rows of the finished epochs, or `None` before the first checkpoint."""

@@ -14,12 +14,12 @@ from keras_resnets.models.policies import dtype_policy
 from keras_resnets.models.stems import STEMS
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.checkpoint import best_epoch
-from keras_resnets.training.console import make_console
-from keras_resnets.training.distribution import describe_devices, make_strategy
+from keras_resnets.training.console import announce, make_console
+from keras_resnets.training.distribution import make_strategy
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
-from keras_resnets.training.schedules import boundary_steps, make_schedule
+from keras_resnets.training.schedules import make_schedule
 from keras_resnets.training.summaries import Summaries
 
 DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
@@ -101,12 +101,13 @@ def _train(recipe, run):
         else make_preprocessing(splits.train, recipe.image_size)
     )
     size = input_size(splits.train, recipe.image_size)
+    images = _fingerprints(splits)
     if start.path:
-        _require_same_images(start, splits.train, steps, run)
+        _require_same_images(start, splits.train, steps, run, images)
     keras.utils.set_random_seed(recipe.seed)
     model = _build(recipe, splits.train, preprocessing, size, strategy, steps)
-    _announce(recipe, splits, strategy, steps)
-    run.prepare(recipe, [device.name for device in tf.config.list_logical_devices()])
+    announce(recipe, splits, strategy, steps)
+    run.prepare(recipe, [device.name for device in tf.config.list_logical_devices()], images)
     if start.path:
         _restore(model, recipe, run, start)
     else:
@@ -195,11 +196,25 @@ def _build(recipe, source, preprocessing, size, strategy, steps):
     return model
 
 
-def _require_same_images(start, source, steps, run):
+def _fingerprints(splits):
+    """What tells the images of a run from others; nothing of sources that cannot say."""
+    parts = {"training": splits.train, "validation": splits.validation}
+    found = {part: getattr(source, "fingerprint", None) for part, source in parts.items()}
+    return {part: str(value) for part, value in found.items() if value is not None}
+
+
+def _require_same_images(start, source, steps, run, images):
     done = start.history[-1]["steps"] if start.history else 0
     names = tuple(start.config["class_names"])
+    recorded = run.images()
+    changed = [part for part in images if recorded.get(part, images[part]) != images[part]]
     if names != source.class_names or done != len(start.history) * steps:
-        raise UserError(f"the images of {source.name} are not those {run.path} was started with")
+        changed = ["training"]
+    if changed:
+        raise UserError(
+            f"the {changed[0]} images of {source.name} are not those {run.path} was started with: "
+            "put them back as they were, or give another --run_dir"
+        )
 
 
 def _restore(model, recipe, run, start):
@@ -270,23 +285,3 @@ def _results(model, recipe, run, history, test):
     plot_curves(run.log, run.curves)
     run.write_results(results)
     return results
-
-
-def _announce(recipe, splits, strategy, steps):
-    replicas = strategy.num_replicas_in_sync
-    print(
-        f"devices: {describe_devices(strategy)}, replicas: {replicas}, "
-        f"batch: {recipe.batch_size} = {replicas} x {recipe.batch_size // replicas}, "
-        f"precision: {recipe.precision}"
-    )
-    skipped = splits.train.num_skipped
-    changes = ", ".join(map(str, boundary_steps(recipe.boundaries, steps)))
-    print(
-        f"{recipe.model} on {splits.train.name}: {splits.train.num_examples} training, "
-        f"{splits.validation.num_examples} validation, {splits.test.num_examples} test images"
-        f"{f' ({skipped} corrupt ones left out)' if skipped else ''}; "
-        f"{steps} steps an epoch, {recipe.epochs} epochs, {recipe.epochs * steps} steps; "
-        f"{recipe.schedule} learning rate"
-        f"{f' that changes at steps {changes}' if changes else ''}",
-        flush=True,
-    )

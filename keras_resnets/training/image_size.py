@@ -1,0 +1,50 @@
+"""A trained network at another image size."""
+
+import dataclasses
+
+from keras_resnets.errors import UserError
+from keras_resnets.models.network import Network
+
+
+def at_image_size(model, side):
+    """The network for square images of another side, with the weights of `model`.
+
+    Where its preprocessing crops, resizing and crop grow alike; else images are resized to `side`.
+
+    Args:
+        model: A `Network`, or any `keras.Model` of free sides, with its `preprocessing` set.
+        side: Int, in pixels.
+
+    Returns:
+        `model`, or if its sides are fixed at others, a `Network` built again at free ones.
+
+    Raises:
+        UserError: If the model has fixed sides and is no `Network`.
+    """
+    preprocessing = model.preprocessing
+    *sides, channels = model.input_shape[1:]
+    if any(fixed not in (None, side) for fixed in sides):
+        if not isinstance(model, Network):
+            raise UserError(
+                "`image_size` must be that of the model, as only a keras_resnets.Network can be "
+                f"built again for another. Received: image_size={side}, a keras.Model for images "
+                f"of {tuple(sides)} pixels"
+            )
+        config = model.get_config()
+        config["options"] = {**config["options"], "input_shape": (None, None, channels)}
+        with model.distribute_strategy.scope():
+            twin = type(model).from_config(config)
+            for layer in model.layers:
+                twin.get_layer(layer.name).set_weights(layer.get_weights())
+        model = twin
+    if preprocessing.crop:
+        grown = side / min(preprocessing.crop)
+        resize = preprocessing.resize
+        if resize is not None:
+            is_int = isinstance(resize, int)
+            resize = round(resize * grown) if is_int else tuple(round(x * grown) for x in resize)
+        changes = {"resize": resize, "crop": (side, side)}
+    else:
+        changes = {"resize": (side, side)}
+    model.preprocessing = dataclasses.replace(preprocessing, **changes)
+    return model

@@ -1,0 +1,33 @@
+"""scripts/write_images.py on sets in memory and on streamed ones."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from test_data_sources import LABELS, PIXELS, make_set
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "write_images.py"
+STREAMED = """
+import runpy, sys
+from keras_resnets.data import tfds_archive
+tfds_archive.MEMORY_LIMIT = 0
+sys.path.insert(0, {folder!r})
+sys.argv = {arguments!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_streamed_images(tmp_path, run_python):
+    made = make_set("streamed_images", tmp_path / "tfds", {"test": LABELS})
+    arguments = [
+        str(SCRIPT),
+        f"--dataset={made['dataset']}",
+        f"--data_dir={made['data_dir']}",
+        "--count=3",
+        f"--output_dir={tmp_path / 'out'}",
+    ]
+    code = STREAMED.format(folder=str(SCRIPT.parent), arguments=arguments)
+    assert run_python(code).stdout == f"3 images in {tmp_path / 'out'}\n"
+    known = {image.tobytes() for image in PIXELS}
+    for path in sorted((tmp_path / "out").iterdir()):
+        assert np.array(tf.io.decode_png(path.read_bytes())).tobytes() in known
