@@ -30,13 +30,8 @@ def at_image_size(model, side):
                 f"built again for another. Received: image_size={side}, a keras.Model for images "
                 f"of {tuple(sides)} pixels"
             )
-        config = model.get_config()
-        config["options"] = {**config["options"], "input_shape": (None, None, channels)}
         with model.distribute_strategy.scope():
-            twin = type(model).from_config(config)
-            for layer in model.layers:
-                twin.get_layer(layer.name).set_weights(layer.get_weights())
-        model = twin
+            model = model.copy_with(input_shape=(None, None, channels))
     if preprocessing.crop:
         grown = side / min(preprocessing.crop)
         resize = preprocessing.resize
