@@ -16,7 +16,7 @@ LAYERS = {
     "dropout": (lambda: layers.Dropout(0.5), lambda layer: layer(X, training=True)),
     "column draw": (lambda: layers.ColumnDraw(4, 0.5, "sample"),
                     lambda layer: layer(X, training=True)),
-    "join": (lambda: layers.FractalJoin(0.5),
+    "join": (lambda: layers.FractalJoin(0.5, "sample"),
              lambda layer: layer.weights_of(tf.zeros((64, 4)), 3)),
     "merge by sample": (lambda: layers.StochasticMerge(0.5, draw="sample"),
                         lambda layer: layer([X, X], training=True)),
@@ -95,7 +95,8 @@ calls = {
     "merge batch": (layers.StochasticMerge, (0.5, "batch"), lambda l: l([x, x], training=True)),
     "columns sample": (layers.ColumnDraw, (8, 0.9, "sample"), lambda l: l(x, training=True)),
     "columns batch": (layers.ColumnDraw, (8, 0.9, "batch"), lambda l: l(x, training=True)),
-    "join sample": (layers.FractalJoin, (0.5,), lambda l: l.weights_of(tf.zeros((32, 3)), 3)),
+    "join sample": (layers.FractalJoin, (0.5, "sample"),
+                    lambda l: l.weights_of(tf.zeros((32, 3)), 3)),
     "join batch": (layers.FractalJoin, (0.5,), lambda l: l.weights_of(tf.zeros((1, 3)), 3)),
 }
 alike = {}

@@ -280,3 +280,100 @@ def test_help_documents_what_a_builder_takes():
         assert documented == [*parameters, "ValueError"]
         assert not set(gone) & set(parameters)
         assert parameters[:2] == ["num_classes", "input_shape"]
+
+
+def test_networks_with_skippable_branches_take_their_own_files(tmp_path, rng):
+    source, target = small(survival=0.5), small(survival=0.5)
+    source.save(tmp_path / "x.keras")
+    source.save_weights(tmp_path / "x.weights.h5")
+    for file in ("x.keras", "x.weights.h5"):
+        for variable in target.trainable_variables:
+            variable.assign(rng.standard_normal(variable.shape))
+        target.load_weights(tmp_path / file)
+        for a, b in zip(source.weights, target.weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_files_that_cannot_say_whose_they_are_are_refused(tmp_path):
+    model = small()
+    for name in ("x.h5", "x.weights.json", "x"):
+        with pytest.raises(ValueError, match="must be a .keras or a .weights.h5 file"):
+            model.save_weights(tmp_path / name)
+        with pytest.raises(ValueError, match="must be a .keras or a .weights.h5 file"):
+            model.load_weights(tmp_path / name)
+
+
+def test_a_declined_overwrite_leaves_the_stamp(tmp_path, monkeypatch):
+    path = tmp_path / "x.weights.h5"
+    other = create_model("resnet20_v2", width=4, input_shape=(16, 16, 3))
+    other.save_weights(path)
+    monkeypatch.setattr("builtins.input", lambda *_: "n")
+    small().save_weights(path, overwrite=False)
+    other.load_weights(path)
+
+
+def test_create_model_names_a_network():
+    model = create_model("resnet20", width=4, name="mine")
+    assert (model.name, model.registry_name) == ("mine", "resnet20")
+    assert create_model(model.registry_name, **model.options).name == "mine"
+    assert model.copy_with(name="yours").options["name"] == "yours"
+
+
+def test_a_new_classifier_of_as_many_classes_is_new():
+    model = small()
+    other = model.reset_classifier(10)
+    kernels = [net.get_layer("logits").get_weights()[0] for net in (model, other)]
+    assert not np.array_equal(*kernels)
+
+
+def test_a_new_classifier_on_a_frozen_network_trains():
+    model = small()
+    model.trainable = False
+    other = model.reset_classifier(3)
+    assert [v.path.split("/")[-2] for v in other.trainable_variables] == ["logits", "logits"]
+
+
+def test_an_edit_back_to_a_default_is_saved(x, tmp_path):
+    model = small(padding="tensorflow")
+    model.get_layer("stage2_block1_conv1").same_padding = "symmetric"
+    loaded = round_trip(model, tmp_path)
+    assert loaded.get_layer("stage2_block1_conv1").same_padding == "symmetric"
+    np.testing.assert_array_equal(loaded(x), model(x))
+
+
+def test_objects_that_no_process_could_read_are_refused(tmp_path):
+    model = small()
+    model.get_layer("logits").activation = lambda x: x * 2
+    with pytest.raises(ValueError, match="its `activation` cannot be stored"):
+        model.save(tmp_path / "x.keras")
+    model = small()
+    model.get_layer("logits").enable_lora(2)
+    with pytest.raises(ValueError, match="its `lora_(rank|alpha)` cannot be stored"):
+        model.save(tmp_path / "x.keras")
+
+
+def test_the_same_net_said_in_other_words_takes_the_weights(tmp_path):
+    for one, other in (
+        (dict(skip="conv"), dict(shortcut="C")),
+        (dict(shortcut="A"), dict()),
+    ):
+        small(**one).save_weights(tmp_path / "x.weights.h5")
+        small(**other).load_weights(tmp_path / "x.weights.h5")
+    wide = dict(depth=10, widen=1, width=4)
+    keras_resnets.wide_resnet(**wide).save_weights(tmp_path / "x.weights.h5")
+    keras_resnets.wide_resnet(block_type=(3, 3), **wide).load_weights(tmp_path / "x.weights.h5")
+
+
+def test_dilation_is_part_of_the_wiring_of_a_classifier(tmp_path):
+    options = dict(width=4, input_shape=(64, 64, 3))
+    keras_resnets.ResNet18(**options).save_weights(tmp_path / "x.weights.h5")
+    with pytest.raises(ValueError, match="output_stride=None there, output_stride=8 here"):
+        keras_resnets.ResNet18(output_stride=8, **options).load_weights(tmp_path / "x.weights.h5")
+    bare = keras_resnets.ResNet18(output_stride=8, include_top=False, **options)
+    bare.load_weights(tmp_path / "x.weights.h5")
+
+
+def test_numpy_numbers_in_tuples_are_options():
+    model = small(input_shape=[np.int64(16), np.int32(24), 3])
+    assert model.options["input_shape"] == (16, 24, 3)
+    json.dumps(model.options)

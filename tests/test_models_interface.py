@@ -99,3 +99,32 @@ def test_a_sigmoid_classifier_is_evaluated(rng):
     assert result.top1 == pytest.approx(np.mean(outputs.argmax(1) == test.labels))
     loss = keras.losses.BinaryCrossentropy()(tf.one_hot(test.labels, 10), outputs)
     assert result.loss == pytest.approx(float(loss), rel=1e-4)
+
+
+def test_an_ensemble_of_softmaxes_is_one(rng):
+    image = keras.Input((8, 8, 1))
+    members = [small(classifier_activation="softmax", name=f"member{i}") for i in range(2)]
+    mean = keras.layers.Average()([member(image) for member in members])
+    assert output_kind(keras.Model(image, mean)) == "softmax"
+    logits = keras.layers.Average()([small(name=f"logits{i}")(image) for i in range(2)])
+    assert output_kind(keras.Model(image, logits)) == "logits"
+    for mixed in (mean * 1.0, keras.ops.log(mean), keras.layers.Average()([mean, logits])):
+        with pytest.raises(ValueError, match="neither logits nor probabilities for sure"):
+            output_kind(keras.Model(image, mixed))
+
+
+def test_the_output_that_is_taken_of_a_nested_model_decides():
+    inner = small()
+    two = keras.Model(inner.input, [keras.layers.Softmax()(inner.output), inner.output])
+    image = keras.Input((8, 8, 1))
+    for index, kind in ((0, "softmax"), (1, "logits")):
+        assert output_kind(keras.Model(image, two(image)[index])) == kind
+
+
+def test_a_subclassed_model_is_refused_in_one_line():
+    class Own(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ValueError, match="must be functional"):
+        output_kind(Own())

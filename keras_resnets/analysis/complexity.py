@@ -156,10 +156,8 @@ class _Walk:
 
 def _parts(network):
     """The part of each layer of a network, by the layer's id."""
-    parts = {id(network.layers[0]): "stem"}
-    parts |= {
-        id(layer): "stem" for layer in layers_between(network.input, network.stem.output)
-    }
+    stem = layers_between(network.input, network.joined(network.stem.output))
+    parts = {id(layer): "stem" for layer in ([network.layers[0], *stem] if stem else [])}
     for stage in network.stages:
         parts |= {id(layer): stage.name for block in stage.blocks for layer in block.layers}
     return parts

@@ -22,6 +22,12 @@ class Dropout(keras.layers.Dropout):
         if not training or not self.rate:
             return inputs
         seed = draws.key(self.seed_generator, "sample")
+        if self.rate >= 1:
+            return tf.zeros_like(inputs)
+        shape = self.noise_shape and [
+            tf.shape(inputs)[axis] if side is None else side
+            for axis, side in enumerate(self.noise_shape)
+        ]
         return tf.nn.experimental.stateless_dropout(
-            inputs, rate=self.rate, noise_shape=self.noise_shape, seed=seed
+            inputs, rate=self.rate, noise_shape=shape, seed=seed
         )

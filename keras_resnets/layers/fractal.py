@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.checks import check_choice
-from keras_resnets.errors import UserError
 from keras_resnets.layers import draws
 from keras_resnets.layers.draws import Draw
 
@@ -70,6 +69,7 @@ class FractalJoin(keras.layers.Layer):
 
     Args:
         drop_path: Float in [0, 1]. Defaults to 0.15.
+        draw: `"batch"` or `"sample"`, that of the `ColumnDraw`. Defaults to `"batch"`.
         **kwargs: Further arguments of `keras.layers.Layer`.
 
     Call arguments:
@@ -85,9 +85,10 @@ class FractalJoin(keras.layers.Layer):
         ValueError: If the shapes of the inputs differ.
     """
 
-    def __init__(self, drop_path=0.15, **kwargs):
+    def __init__(self, drop_path=0.15, draw="batch", **kwargs):
         super().__init__(**kwargs)
-        self.drop_path = drop_path
+        check_choice("draw", draw, Draw)
+        self.drop_path, self.draw = drop_path, draw
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, inputs, drawn=None, training=False):
@@ -108,10 +109,9 @@ class FractalJoin(keras.layers.Layer):
             Tensor `(rows, inputs)`, float32: 1 / live inputs, and 0 for the dropped ones. Each row
             adds up to 1.
         """
-        draw = "batch" if drawn.shape[0] == 1 else "sample"
         drawn = tf.cast(drawn, tf.float32)
         rows = tf.shape(drawn)[0]
-        numbers = draws.uniform(self.seed_generator, (rows, inputs + 1), draw)
+        numbers = draws.uniform(self.seed_generator, (rows, inputs + 1), self.draw)
         local = tf.cast(numbers[:, 1:] >= self.drop_path, tf.float32)
         revived = tf.cast(numbers[:, 0] * inputs, tf.int32)
         local = _or_else(local, tf.one_hot(revived, inputs))
@@ -123,11 +123,11 @@ class FractalJoin(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape, drawn_shape=None):
         shapes = {tuple(shape) for shape in inputs_shape}
         if len(shapes) > 1:
-            raise UserError(f"The inputs of a join must have one shape. Received: {shapes}")
+            raise ValueError(f"The inputs of a join must have one shape. Received: {shapes}")
         return shapes.pop()
 
     def get_config(self):
-        return {**super().get_config(), "drop_path": self.drop_path}
+        return {**super().get_config(), "drop_path": self.drop_path, "draw": self.draw}
 
 
 def _or_else(alive, otherwise):

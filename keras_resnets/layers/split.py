@@ -3,8 +3,6 @@
 import keras
 import tensorflow as tf
 
-from keras_resnets.errors import UserError
-
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
 class SplitChannels(keras.layers.Layer):
@@ -34,7 +32,7 @@ class SplitChannels(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         *rest, channels = input_shape
         if sum(self.sizes) != channels:
-            raise UserError(
+            raise ValueError(
                 f"`sizes` must add up to the input's {channels} channels. "
                 f"Received: sizes={self.sizes}"
             )

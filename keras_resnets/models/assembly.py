@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
+from keras_resnets.checks import is_count, must
 from keras_resnets.layers import Dropout
 from keras_resnets.layers.initializers import uniform_by_features
 from keras_resnets.models.records import Place, Plan, StageRecord, StemRecord
@@ -29,6 +30,11 @@ class Stage:
     width: int
     stride: int = 1
     dilation: int = 1
+
+    def __post_init__(self):
+        for name in ("depth", "width", "stride", "dilation"):
+            value = getattr(self, name)
+            must(name, value, is_count(value), "a positive integer")
 
 
 def mean_of(paths):

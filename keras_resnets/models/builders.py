@@ -43,7 +43,12 @@ def family(name: str, options: Callable[P, Options]) -> Callable[P, Network]:
     Returns:
         A function of the options, by keyword, that returns a `Network`.
     """
-    return _make_builder(name, name, options, name, {})
+    if not (isinstance(options, type) and "__dataclass_params__" in vars(options)):
+        raise UserError(
+            "`options` must be a class under @dataclasses.dataclass(frozen=True, kw_only=True). "
+            f"Received: options={options!r}"
+        )
+    return _make_builder(name, name, options, name, {}, False)
 
 
 def variant(
@@ -61,14 +66,16 @@ def variant(
         The builder.
     """
     options = family_builder.options  # type: ignore[attr-defined]
-    return _make_builder(name, registry_name, options, family_builder.__name__, fixed)
+    fixed = {key: as_python(key, value) for key, value in fixed.items()}
+    _checked(name, options, {}, family_builder.__name__, fixed)
+    return _make_builder(name, registry_name, options, family_builder.__name__, fixed, True)
 
 
-def create_model(name: str, **options: Any) -> Network:
+def create_model(registry_name: str, /, **options: Any) -> Network:
     """Builds a network by its registry name.
 
     Args:
-        name: String, one of `list_models()` or the name of a family (`"resnet"`).
+        registry_name: String, one of `list_models()` or the name of a family (`"resnet"`).
         **options: The builder's options; `help(keras_resnets.ResNet50)` lists them.
             `create_model(model.registry_name, **model.options)` builds any network again.
 
@@ -79,7 +86,7 @@ def create_model(name: str, **options: Any) -> Network:
         ValueError: If the name or an option is unknown (the nearest is suggested), or a value is
             not legal.
     """
-    return registry.find(name)(**options)
+    return registry.find(registry_name)(**options)
 
 
 def options_of(name: str) -> dict[str, Any]:
@@ -88,7 +95,7 @@ def options_of(name: str) -> dict[str, Any]:
     return {key: parameter.default for key, parameter in parameters.items()}
 
 
-def _make_builder(name, registry_name, options, family_name, fixed):
+def _make_builder(name, registry_name, options, family_name, fixed, is_variant):
     def build(given, layer_order=FORMAT):
         chosen = options(**_checked(name, options, fixed, family_name, given))
         output, plan = assemble(chosen)
@@ -112,17 +119,18 @@ def _make_builder(name, registry_name, options, family_name, fixed):
     builder.__doc__ = _documentation(name, options, family_name, fixed)
     builder.options, builder.family = options, family_name
     builder.fixed, builder.build = fixed, build
-    registry.register(registry_name, builder, is_variant=bool(fixed))
+    registry.register(registry_name, builder, is_variant)
     return builder
 
 
 def _checked(name, options, fixed, family_name, given):
     """The options that were given with those that are fixed."""
     known = [field.name for field in dataclasses.fields(options)]
+    free = [key for key in known if key not in fixed]
     for key, value in given.items():
         if key not in known:
             raise UserError(
-                f"{name} has no option `{key}`.{registry.nearest(key, known)} It has "
+                f"{name} has no option `{key}`.{registry.nearest(key, free)} It has "
                 f"{', '.join(_COMMON)} and those that help({name}) lists"
             )
         if key in fixed and as_python(key, value) != fixed[key]:
@@ -174,7 +182,7 @@ def _documentation(name, options, family_name, fixed):
                 texts[key] = text.rstrip()
     sections = {}
     for key, parameter in _signature(options, fixed).parameters.items():
-        text = f"{key}: {texts.get(key, '')}"
+        text = f"{key}: {' '.join(texts.get(key, '').split())}"
         if "Defaults to" not in text:
             text += f" Defaults to `{parameter.default!r}`."
         sections.setdefault(titles.get(key, "Args"), []).append(_wrap(text))

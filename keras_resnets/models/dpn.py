@@ -19,7 +19,7 @@ def join(x, name):
     """The paths `(residual, dense)` as one map, the residual channels first."""
     if not isinstance(x, tuple):
         return x
-    return keras.layers.Concatenate(name=f"{name}_concat")(x)
+    return keras.layers.Concatenate(name=name and f"{name}_concat")(x)
 
 
 def projection(x, place, *, net, added, increment):
@@ -27,6 +27,7 @@ def projection(x, place, *, net, added, increment):
     name, sizes = f"{place.name}_shortcut", (added, 2 * increment)
     x = net.normalization(name=f"{name}_bn")(x)
     x = keras.layers.ReLU(name=f"{name}_relu")(x)
+    place.activated.append(x)
     x = net.conv(sum(sizes), 1, strides=place.stride, name=f"{name}_conv")(x)
     return SplitChannels(sizes, name=f"{name}_split")(x)
 
@@ -48,7 +49,6 @@ def dual_path(x, place, *, net, added, increment):
 
     joined = join(x, name)
     y = preactivate(joined, 1)
-    place.activated.append(y)
     y = net.conv(place.width, 1, name=f"{name}_conv1")(y)
     y = net.conv(
         place.width,
@@ -144,7 +144,7 @@ class DualPathNet(Options):
         stem = functools.partial(
             self.build_stem, width=self.stem_width, kernel_size=self.stem_kernel
         )
-        return Trunk(stem, stages, self._join_and_activate, functools.partial(join, name="map"))
+        return Trunk(stem, stages, self._join_and_activate, functools.partial(join, name=None))
 
     def _join_and_activate(self, x):
         """The paths side by side, BN, ReLU or ELU."""

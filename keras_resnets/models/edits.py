@@ -10,7 +10,8 @@ from keras_resnets.errors import UserError
 from keras_resnets.layers import SkippingMerge, StochasticMerge
 
 _PLAIN = (bool, int, float, str, type(None))
-_ELSEWHERE = ("trainable", "name", "dtype")  # config keys that are not attributes to set
+# Config keys that are no attributes to set: LoRA adds variables.
+_ELSEWHERE = ("trainable", "name", "dtype", "lora_rank", "lora_alpha")
 
 
 def snapshot(layers):
@@ -39,7 +40,9 @@ def changes(layers, fresh):
                 f"The layer {layer.name} was renamed after the network was built, so that a file "
                 "could not build it again: give it its name back, or save the weights alone"
             )
-        found[layer.name] = {key: now[key] for key in now if now[key] != before.get(key)}
+        # An entry may be there only while it differs from a default.
+        values = {key: now.get(key, getattr(layer, key, None)) for key in {*before, *now}}
+        found[layer.name] = {key: values[key] for key in values if values[key] != before.get(key)}
         for key, value in found[layer.name].items():
             if key in _ELSEWHERE or not _is_storable(value):
                 raise UserError(
@@ -55,7 +58,10 @@ def apply(layer, changed):
 
     Regularizers and constraints reach the layer's variable too, as in a layer built with them.
     """
+    known = _config(layer)
     for key, value in changed.items():
+        if key not in known and not hasattr(layer, key):  # of another kind of layer in a copy
+            continue
         if isinstance(value, dict):
             value = keras.saving.deserialize_keras_object(value)
         elif key == "activation":
@@ -90,7 +96,11 @@ def _without_sharing(config):
 
 def _is_storable(value):
     if isinstance(value, dict):
-        return "class_name" in value
+        try:
+            keras.saving.deserialize_keras_object(value, safe_mode=True)
+        except (TypeError, ValueError, KeyError, ImportError, AttributeError):
+            return False
+        return True
     if isinstance(value, list | tuple):
         return all(isinstance(part, _PLAIN) for part in value)
     return isinstance(value, _PLAIN)

@@ -74,7 +74,8 @@ def fractal(x, place, *, net, dropout):
     def join(xs, index):
         if len(xs) == 1:
             return xs[0]
-        return FractalJoin(net.drop_path, name=f"{name}_join{index}")(xs, drawn=drawn)
+        layer = FractalJoin(net.drop_path, net.drop_path_draw, name=f"{name}_join{index}")
+        return layer(xs, drawn=drawn)
 
     def shrink(x, prefix):
         return MaxPooling2D(2, strides=place.stride, padding="valid", name=f"{prefix}_pool")(x)

@@ -7,12 +7,15 @@ import keras
 from keras_resnets.errors import UserError
 from keras_resnets.models.network import Network
 
-# Layers that give the scores on.
-_LEAVES_SCORES = (
+# Layers whose outputs are scores of the kind of their inputs.
+_KEEPS_SCORES = (
     keras.layers.Activation,
+    keras.layers.Average,
+    keras.layers.Concatenate,
     keras.layers.Dropout,
     keras.layers.Flatten,
     keras.layers.Identity,
+    keras.layers.Maximum,
     keras.layers.Reshape,
 )
 
@@ -20,8 +23,8 @@ _LEAVES_SCORES = (
 def output_kind(model):
     """How the classifier's output is to be read, by its last activation.
 
-    Layers that leave scores as they are (a linear activation, dropout) are looked through, and so
-    are nested models.
+    Layers that leave scores as they are (a linear activation, dropout, the mean or concatenation of
+    scores of one kind) are looked through, and so are nested models.
 
     Args:
         model: `Network` or any `keras.Model`.
@@ -30,9 +33,13 @@ def output_kind(model):
         `"logits"`, `"softmax"`, or `"sigmoid"` for classes that do not exclude each other.
 
     Raises:
-        ValueError: If the output is not `(batch, num_classes)`, has another activation, or comes
-            from a nested model that is not functional.
+        UserError: If the output is not `(batch, num_classes)`, has another activation, mixes kinds,
+            or comes from a model that is not functional.
     """
+    if not getattr(model, "outputs", None):
+        raise UserError(
+            f"The model must be functional, so that its output is known. Received: {model!r}"
+        )
     if isinstance(model, Network) and not model.options["include_top"]:
         raise UserError("The model has no classifier: it was built with include_top=False")
     if len(model.outputs) != 1 or len(model.output_shape) != 2:
@@ -43,31 +50,46 @@ def output_kind(model):
     return _kind_of(model.outputs[0])
 
 
-def _kind_of(tensor):
-    while True:
-        operation, node, _ = tensor._keras_history
-        if isinstance(operation, keras.Model):
-            if not getattr(operation, "outputs", None):
-                raise UserError(
-                    f"The model ends in {operation.name}, a {type(operation).__name__} whose "
-                    "layers are not known: build it with the functional API"
-                )
-            return _kind_of(operation.outputs[0])
-        activation = getattr(operation, "activation", keras.activations.linear)
-        if isinstance(operation, keras.layers.Softmax) or type(operation).__name__ == "Softmax":
-            return "softmax"
-        if activation in (keras.activations.softmax, keras.activations.sigmoid):
-            return activation.__name__
-        if type(operation).__name__ == "Sigmoid":
-            return "sigmoid"
-        if activation is not keras.activations.linear:
+def _kind_of(tensor, is_last=True):
+    """How the scores of a Keras tensor are to be read; deeper activations are the network's own."""
+    operation, node, index = tensor._keras_history
+    if isinstance(operation, keras.Model):
+        if not getattr(operation, "outputs", None):
             raise UserError(
-                "The classifier's activation must be None, softmax or sigmoid. "
-                f"Received: {getattr(activation, '__name__', activation)}"
+                f"The model ends in {operation.name}, a {type(operation).__name__} whose layers "
+                "are not known: build it with the functional API"
             )
-        if not isinstance(operation, _LEAVES_SCORES):
-            return "logits"
-        tensor = operation._inbound_nodes[node].input_tensors[0]
+        return _kind_of(operation.outputs[index], is_last)
+    kind = _own_kind(operation, is_last)
+    inputs = operation._inbound_nodes[node].input_tensors
+    if kind or getattr(operation, "weights", None) or not inputs:
+        return kind or "logits"
+    kinds = {_kind_of(one, is_last=False) for one in inputs}
+    if kinds == {"logits"}:
+        return "logits"
+    if len(kinds) > 1 or not isinstance(operation, _KEEPS_SCORES):
+        raise UserError(
+            f"The model ends in {operation.name}, a {type(operation).__name__} of "
+            f"{' and '.join(sorted(kinds))}, so that its output is neither logits nor "
+            "probabilities for sure: end it in the classifier's own activation"
+        )
+    return kinds.pop()
+
+
+def _own_kind(operation, is_last):
+    """`"softmax"` or `"sigmoid"` of an operation that is one, or ends in one; else `None`."""
+    activation = getattr(operation, "activation", None) or keras.activations.linear
+    kind = type(operation).__name__.lower()
+    if kind in ("softmax", "sigmoid"):
+        return kind
+    if activation in (keras.activations.softmax, keras.activations.sigmoid):
+        return activation.__name__
+    if is_last and activation is not keras.activations.linear:
+        raise UserError(
+            "The classifier's activation must be None, softmax or sigmoid. "
+            f"Received: {getattr(activation, '__name__', activation)}"
+        )
+    return None
 
 
 def fixed_size_preprocessing(model):

@@ -1,7 +1,6 @@
 """The model that remembers how it was built."""
 
 import dataclasses
-import os
 import warnings
 from typing import Any
 
@@ -11,7 +10,7 @@ from keras_resnets import layers
 from keras_resnets._version import __version__
 from keras_resnets.errors import UserError
 from keras_resnets.images import Preprocessing
-from keras_resnets.models import edits, registry, weight_files
+from keras_resnets.models import copies, edits, registry, weight_files
 from keras_resnets.models.graph import ordered_layers
 from keras_resnets.models.options import Options, without_unused
 from keras_resnets.models.policies import dtype_policy
@@ -31,6 +30,7 @@ class _Identity:
     options: Options
     plan: Plan
     layer_order: int
+    policy: str
     layers: dict = dataclasses.field(default_factory=dict)  # in each order that was asked for
     fresh: dict = dataclasses.field(default_factory=dict)  # the layers' configs when it was built
 
@@ -58,7 +58,8 @@ class Network(keras.Model):
     """
 
     def __init__(self, plan, output, *, registry_name, family, options, layer_order=FORMAT):
-        self._identity = _Identity(registry_name, family, options, plan, layer_order)
+        policy = keras.config.dtype_policy().name
+        self._identity = _Identity(registry_name, family, options, plan, layer_order, policy)
         super().__init__(plan.image, output, name=options.name or registry_name)
         if layer_order < FORMAT and self._ordered(FORMAT) == self.layers:
             self._identity = dataclasses.replace(self._identity, layer_order=FORMAT)
@@ -143,7 +144,6 @@ class Network(keras.Model):
         self._class_names = names
 
     def get_config(self):
-        first_conv = next(layer for layer in self.layers if isinstance(layer, layers.Conv2D))
         return {
             "format": FORMAT,
             "version": __version__,
@@ -151,7 +151,7 @@ class Network(keras.Model):
             "registry_name": self.registry_name,
             "options": self.options,
             "name": self.name,
-            "dtype": first_conv.dtype_policy.name,
+            "dtype": self._identity.policy,
             "trainable": self.trainable,
             "frozen": edits.frozen(self.layers),
             "edits": edits.changes(self.layers, self._identity.fresh),
@@ -201,24 +201,13 @@ class Network(keras.Model):
                 is not in this network, or has another shape.
         """
         config = self.get_config()
-        config["options"] |= options
+        config["options"] |= options | ({"name": name} if name else {})
         config["dtype"] = dtype or config["dtype"]
         config["name"] = name or config["name"]
         if "num_classes" in options or not config["options"]["include_top"]:
             config["class_names"] = None
         model = type(self).from_config(config)
-        sources = {layer.name: layer for layer in self.layers}
-        for layer in model.layers:
-            if not layer.weights or isinstance(layer, layers.Merge):
-                continue
-            values = sources[layer.name].get_weights() if layer.name in sources else []
-            if [value.shape for value in values] == [tuple(w.shape) for w in layer.weights]:
-                layer.set_weights(values)
-            elif layer.name != "logits":
-                raise UserError(
-                    f"The copy's layer {layer.name} has no counterpart of the same shape in "
-                    f"{self.name}: only the classifier may differ"
-                )
+        copies.copy_weights(self, model)
         return model
 
     def reset_classifier(self, num_classes, class_names=None):
@@ -229,10 +218,11 @@ class Network(keras.Model):
             class_names: Sequence of strings, or `None`. Defaults to `None`.
 
         Returns:
-            A `Network` with the weights of all other layers and the same preprocessing; its
-            classifier starts as that of any new network.
+            A `Network` with the weights of all other layers and the same preprocessing. Its
+            classifier starts as that of any new network and is trainable; what is frozen stays so.
         """
         model = self.copy_with(num_classes=num_classes, include_top=True)
+        copies.renew(model, "logits")
         model.class_names = class_names
         return model
 
@@ -243,16 +233,24 @@ class Network(keras.Model):
         head, the input's size.
 
         Raises:
-            ValueError: If the file is of a differently wired network, if its layers stand in
-                another order, or if shapes differ and `skip_mismatch` is `False`.
+            UserError: If the file is no `.keras` or `.weights.h5` file (others cannot say whose
+                weights they hold), of a differently wired network, if its layers stand in another
+                order, or if shapes differ and `skip_mismatch` is `False`.
         """
+        weight_files.check_suffix(filepath)
         weight_files.check(self, filepath, skip_mismatch)
         super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
 
     def save_weights(self, filepath, *args, **kwargs):
-        """Saves weights as `keras.Model.save_weights` does, with family and wiring."""
+        """Saves weights as `keras.Model.save_weights` does, to one file, with family and wiring.
+
+        Raises:
+            UserError: If the file's name does not end in `.weights.h5`.
+        """
+        weight_files.check_suffix(filepath)
+        before = weight_files.written_at(filepath)
         super().save_weights(filepath, *args, **kwargs)
-        if os.fspath(filepath).endswith(".weights.h5"):
+        if weight_files.written_at(filepath) != before:  # else an older file was to stay
             weight_files.stamp(self, filepath)
 
     def make_train_function(self, force=False):

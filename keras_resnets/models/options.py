@@ -124,11 +124,17 @@ class Options(abc.ABC):
     def check(self):
         """Raises a ValueError unless the options fit together. Each base class' own is called."""
         activation = self.classifier_activation
-        is_known = activation is None or hasattr(keras.activations, str(activation))
+        is_known = activation is None or (
+            isinstance(activation, str)
+            and activation.isidentifier()
+            and not activation.startswith("_")
+            and activation not in ("get", "serialize", "deserialize")
+            and hasattr(keras.activations, activation)
+        )
         legal = "None or the name of a Keras activation"
         must("classifier_activation", activation, is_known, legal)
-        is_name = self.name is None or (isinstance(self.name, str) and self.name)
-        must("name", self.name, is_name, "None or a string")
+        is_name = isinstance(self.name, str) and self.name and "/" not in self.name
+        must("name", self.name, self.name is None or is_name, "None or a string without slashes")
         shape, smallest = self.input_shape, self.stems[self.stem].smallest_side
         is_shape = (
             isinstance(shape, tuple)
@@ -220,7 +226,8 @@ def as_python(key, value):
     Raises:
         ValueError: If JSON cannot say it.
     """
-    value = tuple(value) if isinstance(value, list) else value
+    if isinstance(value, list | tuple):
+        value = tuple(as_python(key, part) for part in value)
     value = value.item() if isinstance(value, np.generic) else value
     try:
         json.dumps(value)

@@ -71,8 +71,8 @@ class Place(_Position):
 
     Attributes:
         branches: List of `Branch`, to which `residual` appends.
-        activated: List. A block whose first layers join or activate its whole input, for the
-            shortcut too, appends the result: the map that the stage before hands on.
+        activated: List. A block whose shortcut starts from its whole input, joined and activated,
+            appends that: the map that the stage before hands on.
     """
 
     branches: list = dataclasses.field(default_factory=list)
@@ -92,8 +92,8 @@ class Block(_Position):
 
     Attributes:
         input: Keras tensor, or tuple of them (paths), that enters the block.
-        activated: Keras tensor that the block makes of its whole input, joined and activated,
-            before branch and shortcut part; `None` where they start from `input` itself.
+        activated: Keras tensor, the whole input joined and activated, which the shortcut starts
+            from; `None` where it starts from `input` itself.
         output: Keras tensor, or tuple of them, that leaves the block.
         branches: Tuple of `Branch`, in the order of their merges; empty in blocks without shortcut.
     """
@@ -133,9 +133,10 @@ class StageRecord:
         name: String, `"stage2"`.
         stride: Int. Input pixels a pixel of `output`: the product of the strides so far.
         blocks: Tuple of `Block`.
-        map: Keras tensor that the stage hands on: after the activation that follows it in
-            pre-activation nets, with its paths joined as the net joins them. `None` where the net
-            leaves them apart.
+        map: Keras tensor that the stage hands on: in pre-activation nets after the activation that
+            follows it, where the next block's shortcut has it too (it does wherever the shape
+            changes), with its paths joined as the net joins them. `None` where the net leaves them
+            apart.
     """
 
     number: int

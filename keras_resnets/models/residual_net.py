@@ -48,7 +48,8 @@ class ResidualNet(Options, Wiring, StochasticDepth):
         if self.shortcut not in legal.get(self.skip, (self.shortcut,)):
             yield Unused(("shortcut",), f"skip={self.skip!r}", "skip")
         if self.skip == "none":
-            yield Unused(("shortcut_pad",), "skip='none'", "skip")
+            names = ("shortcut_pad", "survival", "survival_rule", "survival_draw")
+            yield Unused(names, "skip='none'", "skip")
         elif self.shortcut_kind != "A":
             yield Unused(("shortcut_pad",), f"shortcut={self.shortcut_kind!r}", "shortcut")
         if self.block_kind == "basic":
@@ -57,12 +58,6 @@ class ResidualNet(Options, Wiring, StochasticDepth):
             )
 
     def check(self):
-        must(
-            "survival",
-            self.survival,
-            self.skip != "none" or self.survival == 1,
-            "1 with skip='none': a plain net cannot do without a block",
-        )
         must(
             "width_per_group",
             self.width_per_group,
@@ -100,7 +95,8 @@ class ResidualNet(Options, Wiring, StochasticDepth):
         return y
 
     def wiring(self):
-        return super().wiring() | {"shortcut": self.shortcut_kind}
+        skip = "identity" if self.skip == "conv" else self.skip  # of a shortcut C
+        return super().wiring() | {"shortcut": self.shortcut_kind, "skip": skip}
 
     @property
     def has_bare_stem(self):

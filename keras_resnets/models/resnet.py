@@ -52,8 +52,6 @@ class ResNet(ResidualNet):
     replace_stride_with_dilation: tuple[bool, bool, bool] | None = None
 
     decides_blocks: ClassVar[str] = "depth"
-    # As torchvision's segmentation nets take the weights of its classifiers.
-    interchangeable: ClassVar[tuple[str, ...]] = ("output_stride", "replace_stride_with_dilation")
 
     @property
     def block_kind(self):
@@ -85,6 +83,12 @@ class ResNet(ResidualNet):
             self.output_stride in (None, left),
             f"None or {left} with replace_stride_with_dilation={replaced}",
         )
+
+    def wiring(self):
+        wiring = super().wiring()
+        if not self.include_top:  # as segmentation nets take the weights of classifiers
+            del wiring["output_stride"], wiring["replace_stride_with_dilation"]
+        return wiring
 
     @property
     def _full_stride(self):

@@ -6,6 +6,7 @@ import statistics
 from typing import ClassVar, Literal
 
 from keras_resnets.checks import Survival
+from keras_resnets.errors import UserError
 from keras_resnets.layers.draws import Draw
 
 
@@ -53,6 +54,8 @@ def expected_depth(model) -> float:
         a block with several); a block without shortcut always survives. 40.25 for the 54 blocks
         of ResNet-110 with `survival=0.5`.
     """
+    if not hasattr(model, "blocks"):
+        raise UserError(f"`model` must be a keras_resnets.Network. Received: model={model!r}")
     return math.fsum(
         statistics.fmean(getattr(branch.merge, "survival", 1.0) for branch in block.branches)
         if block.branches

@@ -16,13 +16,21 @@ import h5py
 from keras.src.utils.naming import to_snake_case
 
 from keras_resnets._version import __version__
+from keras_resnets.checks import must
 from keras_resnets.errors import UserError
+from keras_resnets.layers import Merge
 from keras_resnets.models import registry
 from keras_resnets.models.options import without_unused
 
+SUFFIXES = (".keras", ".weights.h5")
 STAMP = "keras_resnets"  # attribute of a .weights.h5 file
 _WEIGHTS = "model.weights.h5"  # member of a .keras file
 _CONFIG = "config.json"
+
+
+def written_at(path):
+    """When a file was last written, in nanoseconds; `None` if there is none."""
+    return os.stat(path).st_mtime_ns if os.path.isfile(path) else None
 
 
 def stamp(model, path):
@@ -30,6 +38,12 @@ def stamp(model, path):
     identity = {"version": __version__, "family": model.family, "wiring": model.wiring}
     with h5py.File(path, "a") as file:
         file.attrs[STAMP] = json.dumps(identity)
+
+
+def check_suffix(path):
+    """Raises a UserError unless the file can say which network its weights are of."""
+    name = os.path.basename(os.fspath(path))
+    must("filepath", name, name.endswith(SUFFIXES), "a .keras or a .weights.h5 file")
 
 
 def check(model, path, skip_mismatch=False):
@@ -110,7 +124,7 @@ def _check_layers(model, path, file, skip_mismatch):
         key = f"{kind}_{numbers[kind]}" if numbers[kind] else kind
         numbers[kind] += 1
         written = groups[key]["vars"] if key in groups and "vars" in groups[key] else {}
-        if not written or not layer.weights:
+        if not len(written) or isinstance(layer, Merge):  # whose branch's layers come by themselves
             continue
         name = written.attrs.get("name", layer.name)
         if name != layer.name:

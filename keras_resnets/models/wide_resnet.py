@@ -107,6 +107,9 @@ class WideResNet(Options, StochasticDepth):
     kernel_initializer: ClassVar[Any] = HE_FAN_IN
     interchangeable: ClassVar[tuple[str, ...]] = ("dropout",)
 
+    def wiring(self):
+        return super().wiring() | {"block_type": _parse_kernels(self.block_type)}
+
     @property
     def _layers_a_row(self):
         """6, or 3l for a block of l convolutions that are all larger than 1x1."""

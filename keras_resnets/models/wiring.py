@@ -10,11 +10,11 @@ from typing import ClassVar, Literal, NamedTuple
 
 import keras
 
-from keras_resnets.checks import Number, Rate, must
+from keras_resnets.checks import Number, Rate
 from keras_resnets.layers import Dropout, ZeroPadShortcut
 from keras_resnets.layers.initializers import constant
 from keras_resnets.layers.merge import Pad
-from keras_resnets.models.options import Unused
+from keras_resnets.models.options import Unused, UnusedOption
 
 
 class Placement(NamedTuple):
@@ -115,20 +115,19 @@ class Wiring:
 
     def check(self):
         """Raises a ValueError unless the options fit together."""
-        dead = {
-            "none": (self.skip, "skip='none', whose blocks would give 0"),
-            "relu_before_add": (
-                self.activation,
-                "activation='relu_before_add': the ReLU after a gamma of 0 passes no gradient on",
+        reasons = {
+            "skip='none', whose blocks would give 0": self.skip == "none",
+            "activation='relu_before_add': the ReLU after a gamma of 0 passes no gradient on": (
+                self.activation == "relu_before_add"
             ),
         }
-        for value, (given, reason) in dead.items():
-            must(
-                "zero_init_residual",
-                self.zero_init_residual,
-                not (self.zero_init_residual and given == value),
-                f"False with {reason}",
-            )
+        for reason, holds in reasons.items():
+            if self.zero_init_residual and holds:
+                raise UnusedOption(
+                    f"`zero_init_residual` must be False with {reason}. "
+                    "Received: zero_init_residual=True",
+                    "zero_init_residual",
+                )
 
 
 def _identity(shortcut, name, net):
