@@ -111,6 +111,18 @@ def test_an_operation_of_ones_own_is_checked(photos, operation, message):
         data.training_dataset(photos, AS_PIXELS, [operation], 5, 0, image_size=(8, 8))
 
 
+def test_the_first_of_several_errors_is_said():
+    message = (
+        "Graph execution error:\n\n2 root error(s) found.\n"
+        "  (0) NOT_FOUND:  {{function_node f_12}} /x/a.png; No such file or directory\n"
+        "\t [[{{node ReadFile}}]]\n\t [[RemoteCall]]\n\t [[IteratorGetNext]]\n"
+        "  (1) CANCELLED:  Function was cancelled before it was started\n"
+        "0 successful operations.\n1 derived errors ignored. [Op:__inference_train_8]"
+    )
+    error = tf.errors.NotFoundError(None, None, message)
+    assert error_line(error) == "Cannot read /x/a.png: No such file or directory"
+
+
 def test_other_errors_keep_their_reason():
     with pytest.raises(tf.errors.OpError) as error:
         tf.function(lambda: tf.reshape(tf.zeros(tf.random.uniform((), 6, 7, tf.int32)), (4, 4)))()

@@ -52,6 +52,13 @@ def test_without_a_link_goes_first(tmp_path):
     assert found(tmp_path, "a", "b") == [["1.png"], ["2.png", "deep/3.png"]]
 
 
+def test_a_folder_within_another_counts_for_itself(tmp_path):
+    touch(tmp_path, "a/1.png", "a/deep/2.png", "b/3.png")
+    (tmp_path / "all").symlink_to(".")
+    (tmp_path / "deep").symlink_to("a/deep")
+    assert found(tmp_path, "a", "all", "b", "deep") == [["1.png"], [], ["3.png"], ["2.png"]]
+
+
 def test_two_classes_cannot_be_one_folder(tmp_path):
     touch(tmp_path, "a/1.png")
     (tmp_path / "b").symlink_to("a")

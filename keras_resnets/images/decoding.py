@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from keras_resnets.images.attempts import attempt, plainly, require
 from keras_resnets.images.files import FORMATS
 from keras_resnets.images.headers import Header, count_pixels
 
@@ -31,7 +32,7 @@ def decode_image(data, channels=3, max_pixels=MAX_PIXELS):
     if max_pixels is not None:
         pixels = header.pixels()
         text = ["An image has ", *_too_many(pixels, max_pixels)]
-        data = _require(pixels <= max_pixels, text, data)
+        data = require(pixels <= max_pixels, text, data)
     return _decode(data, header, channels)
 
 
@@ -48,24 +49,13 @@ def read_image(path, max_pixels=MAX_PIXELS):
     Raises (when the operation runs):
         tf.errors.OpError: If the file cannot be read, is not a whole image, or is too large.
     """
-    nothing = tf.zeros((0, 0, 3), tf.uint8)
-
-    def read(path):
-        data = tf.io.read_file(path)
-        header = Header(data)
-        pixels = header.pixels()
-        fits = pixels <= max_pixels
-        return tf.cond(fits, lambda: _decode(data, header, 3), lambda: nothing), pixels
-
-    def fail():
-        # Reading again says why, if that is what fails; the condition only waits for it.
-        is_read = tf.strings.length(tf.io.read_file(path)) >= 0
-        return _require(~is_read, [name, f" is not a whole {FORMATS} image"], nothing)
-
+    data = tf.io.read_file(path)
     name = tf.strings.unicode_transcode(path, "UTF-8", "UTF-8")
-    image, pixels = _attempt(read, path, otherwise=(nothing, tf.constant(-1, tf.int64)))
-    image = tf.cond(pixels < 0, fail, lambda: image)
-    return _require(pixels <= max_pixels, [name, " has ", *_too_many(pixels, max_pixels)], image)
+    header = Header(data)
+    pixels = header.pixels(attempt)
+    data = require(pixels <= max_pixels, [name, " has ", *_too_many(pixels, max_pixels)], data)
+    image = _decode(data, header, 3, attempt)
+    return require(tf.size(image) > 0, [name, f" is not a whole {FORMATS} image"], image)
 
 
 def find_fault(image, max_pixels=MAX_PIXELS):
@@ -97,41 +87,30 @@ def _too_many(pixels, max_pixels):
     return tf.strings.as_string(pixels), f" pixels, more than max_pixels={max_pixels}"
 
 
-def _require(condition, text, value):
-    """`value`, which cannot be had unless the condition holds; otherwise `text` is the error."""
-    # Not tf.debugging.Assert, which words the error in another way when it runs eagerly.
-    check = tf.raw_ops.Assert(condition=condition, data=[tf.strings.join(text)])
-    with tf.control_dependencies([] if check is None else [check]):
-        return tf.identity(value)
-
-
-def _attempt(function, value, otherwise):
-    """`function(value)`, or `otherwise` where one of its operations fails: graphs have no `try`.
-
-    It takes a tenth of a millisecond.
-    """
-    tried = tf.data.Dataset.from_tensors(value).map(function).ignore_errors()
-    spare = tf.data.Dataset.from_tensors(otherwise)
-    return tried.concatenate(spare).take(1).get_single_element()
-
-
-def _decode(data, header, channels):
-    def decode_other():
-        if channels != 3:
-            return tf.io.decode_image(data, channels, expand_animations=False)
-        return tf.cond(
-            header.is_palette_bmp,
-            lambda: _decode_palette_bmp(data, header),
-            lambda: tf.io.decode_image(data, 3, expand_animations=False),
-        )
+def _decode(data, header, channels, run=plainly):
+    nothing = tf.zeros((0, 0, channels), tf.uint8)  # what an attempt that fails gives
 
     # The default, a fast integer DCT, is up to 19 grey levels away from libjpeg's own, which PIL
     # and so torchvision use. `decode_image` has no choice of it.
-    return tf.cond(
-        header.is_jpeg,
-        lambda: tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE"),
-        decode_other,
-    )
+    def decode_jpeg(data):
+        return tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE")
+
+    def decode_any(data):
+        return tf.io.decode_image(data, channels, expand_animations=False)
+
+    def decode_bmp(data):
+        return _decode_palette_bmp(data, header)
+
+    def decode_other():
+        if channels != 3:
+            return run(decode_any, data, nothing)
+        return tf.cond(
+            header.is_palette_bmp,
+            lambda: run(decode_bmp, data, nothing),
+            lambda: run(decode_any, data, nothing),
+        )
+
+    return tf.cond(header.is_jpeg, lambda: run(decode_jpeg, data, nothing), decode_other)
 
 
 def _decode_palette_bmp(data, header):

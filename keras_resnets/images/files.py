@@ -48,8 +48,9 @@ def image_files(folders):
     """The image files in folders and below them, hidden ones left out.
 
     Links to folders are followed, but no real folder counts twice, be it below one of `folders` or
-    below two: where it is reached without a link, it counts there, else by the first link to it.
-    A link to a folder that it is in itself is not followed: there would be no end.
+    below two: where it is reached without a link, it counts there, else by the first link to it;
+    one of `folders` counts for itself only. A link to a folder that it is in itself is not
+    followed: there would be no end.
 
     Args:
         folders: Sequence of paths.
@@ -67,7 +68,7 @@ def image_files(folders):
         other = owners.setdefault(_identity(folder), folder)
         if other is not folder:
             raise ValueError(f"{printable(other)} and {printable(folder)} are the same folder")
-    visits = [list(_visit(folder, False, linked)) for folder in folders]
+    visits = [list(_visit(folder, False, linked, owners)) for folder in folders]
     real = {visit.identity for walk in visits for visit in walk if not visit.is_linked}
     return [
         [
@@ -89,7 +90,7 @@ class _Visit(NamedTuple):
     files: list
 
 
-def _visit(folder, is_linked, linked):
+def _visit(folder, is_linked, linked, owners):
     identity = _identity(folder)
     if is_linked and identity in linked:
         return
@@ -100,8 +101,10 @@ def _visit(folder, is_linked, linked):
         (below if _is_folder(entry) else files).append(entry)
     yield _Visit(identity, is_linked, [entry.path for entry in files])
     for entry in below:
-        if not (entry.is_symlink() and _leads_back(entry.path, folder)):
-            yield from _visit(entry.path, is_linked or entry.is_symlink(), linked)
+        is_link = entry.is_symlink()
+        is_other = _identity(entry.path) in owners  # which is walked for itself
+        if not is_other and not (is_link and _leads_back(entry.path, folder)):
+            yield from _visit(entry.path, is_linked or is_link, linked, owners)
 
 
 def _entries(folder):

@@ -3,6 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_resnets.images.attempts import plainly
+
 _LENGTH = 34  # bytes: as far as any header is read here
 
 
@@ -50,17 +52,24 @@ class Header:
         bits = tf.reduce_any(self.number(28, 2) == tf.constant([1, 4, 8], tf.int64))
         return self.is_bmp & bits & (self.number(30, 4) == 0)
 
-    def pixels(self):
-        """Width times height, int64; 0 for what is no image. A broken JPEG header is an error."""
+    def pixels(self, run=plainly):
+        """Width times height, int64; 0 for what is no image.
+
+        A broken JPEG header is an error, or 0 too where `run` is `attempts.attempt`.
+        """
+        nothing = tf.zeros(2, tf.int64)
+
+        def jpeg_sides(data):
+            return tf.io.extract_jpeg_shape(data, tf.int64)[:2]
+
         kinds = [
-            (self.is_jpeg, lambda: tf.io.extract_jpeg_shape(self._data, tf.int64)[:2]),
+            (self.is_jpeg, lambda: run(jpeg_sides, self._data, nothing)),
             (self.has(b"\x89PNG"), lambda: self._sides((16, 4), (20, 4), big_endian=True)),
             (self.has(b"GIF8"), lambda: self._sides((6, 2), (8, 2))),
             (self.is_bmp, self._bmp_sides),
             (self.has(b"RIFF") & self.has(b"WEBP", at=8), self._webp_sides),
         ]
-        sides = tf.case(kinds, default=lambda: tf.zeros(2, tf.int64))
-        return tf.reduce_prod(sides)
+        return tf.reduce_prod(tf.case(kinds, default=lambda: nothing))
 
     def _sides(self, width, height, big_endian=False):
         return tf.stack([self.number(*width, big_endian), self.number(*height, big_endian)])
