@@ -14,7 +14,7 @@ class Held(Exception):
     """Another process has the lock; the message says which one."""
 
 
-def try_lock(descriptor):
+def try_lock(descriptor, wait=False):
     """Locks an open file or folder until its descriptor is closed.
 
     The kernel forgets the lock when the process is gone, killed or not, so that none is ever
@@ -22,6 +22,7 @@ def try_lock(descriptor):
 
     Args:
         descriptor: Int, of `os.open`.
+        wait: Boolean. Whether to wait until no other process has the lock. Defaults to `False`.
 
     Returns:
         `True` if it is locked now, `False` if another process has it, `None` where the file system
@@ -30,7 +31,7 @@ def try_lock(descriptor):
     if fcntl is None:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError:

@@ -25,6 +25,8 @@ def _stop_at_once(*_):
 
 # Not where a test or a notebook imports this file.
 if pathlib.Path(getattr(sys.modules["__main__"], "__file__", "")).resolve().parent == HERE:
+    if sys.getfilesystemencoding() == "ascii":  # TensorFlow takes names of files as UTF-8 alone
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     signal.signal(signal.SIGINT, _stop_at_once)
 
 

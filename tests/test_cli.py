@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 from keras_resnets.errors import UserError
@@ -203,3 +205,17 @@ def test_class_names_in_an_ascii_locale(run, tmp_path):
     (tmp_path / "fails.py").write_text(FAILS.format(scripts=str(SCRIPTS), code=code))
     _, output, errors = run(tmp_path / "fails.py", **ASCII)
     assert (output, errors) == ("K\\xe4se\n", "error: no \\xe4rger\n")
+
+
+def test_names_of_files_in_an_ascii_locale(run, tmp_path):
+    for name in ("Käse", "Brot"):
+        (tmp_path / "fotos" / name).mkdir(parents=True)
+        for index in range(10):
+            pixels = np.full((8, 8, 3), index)
+            keras.utils.save_img(tmp_path / "fotos" / name / f"ü{index}.png", pixels)
+    flags = ["--model=resnet_cifar", "--option=depth=8", "--batch_size=4", "--epochs=1"]
+    code, _, errors = run(TRAIN, *flags, "--dataset=fotos", "--run_dir=läufe/eins", **ASCII)
+    assert code == 0, errors
+    assert "--run_dir=läufe/eins" in (tmp_path / "läufe" / "eins" / "flags.txt").read_text("utf-8")
+    model = keras.saving.load_model(tmp_path / "läufe" / "eins" / "last.keras")
+    assert model.class_names == ("Brot", "Käse")

@@ -283,6 +283,44 @@ def test_a_failed_export_leaves_nothing(error, served_model, monkeypatch, tmp_pa
     assert os.listdir(tmp_path / "net") == []
 
 
+KILLED = """
+import os, signal
+import keras
+import tensorflow as tf
+from keras_resnets import Preprocessing
+from keras_resnets.serving import export
+
+image = keras.Input((8, 8, 3))
+model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
+model.preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3)
+save = tf.saved_model.save
+
+def stop(*arguments):
+    save(*arguments)
+    print("saved", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+tf.saved_model.save = stop
+export(model, "model", "root")
+"""
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one(served_model, tmp_path):
+    folder = tmp_path / "root" / "model"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "saved\n"
+    (part,) = folder.iterdir()
+    assert part.name.startswith(".export-") and (part / "saved_model.pb").exists()
+    export(served_model, "model", tmp_path / "root")
+    assert part.exists()  # it is at work still, however slowly
+    process.kill()
+    process.wait()
+    export(served_model, "model", tmp_path / "root")
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
+
+
 def test_a_version_is_whole_when_it_appears(served_model, monkeypatch, tmp_path):
     seen, rename = [], os.rename
 

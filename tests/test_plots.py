@@ -58,6 +58,58 @@ def test_curves_prefer_the_cross_entropy_to_a_smoothed_loss(drawn, tmp_path):
     assert [line.get_ydata().tolist() for line in axes.lines] == [[1], [2]]
 
 
+def curves_log(path, values, first=1):
+    lines = [f"{epoch},{value},{value},0.5" for epoch, value in enumerate(values, first)]
+    path.write_text("\n".join(["epoch,cross_entropy,val_cross_entropy,val_accuracy", *lines]))
+    return path
+
+
+@pytest.mark.parametrize("bad", [30.0, 1e6])
+def test_one_bad_epoch_does_not_flatten_the_curve(bad, drawn, tmp_path):
+    values = 2.0 * 0.8 ** np.arange(20)
+    spoiled = values.copy()
+    spoiled[7] = bad
+    for number, rows in enumerate((values, spoiled)):
+        log = curves_log(tmp_path / "log.csv", rows)
+        plots.plot_curves(log, tmp_path / f"{number}.png")
+        assert_png(tmp_path / f"{number}.png")
+
+    def height(figure):
+        """The share of the axis between the first value and the last one."""
+        axes = figure.axes[0]
+        places = axes.transAxes.inverted().transform(
+            axes.transData.transform([(1, values[0]), (20, values[-1])])
+        )
+        return places[0, 1] - places[1, 1]
+
+    assert height(drawn[1]) > 0.8 * height(drawn[0]) > 0.7
+    sound, spoiled_axes = drawn[0].axes[0], drawn[1].axes[0]
+    assert not sound.texts and not sound.collections
+    assert set(texts(spoiled_axes)) == {f"{bad:.3g}"}  # what lies beyond is not hidden
+    assert bad > spoiled_axes.get_ylim()[1]
+    assert spoiled_axes.lines[0].get_ydata()[7] == bad
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_the_best_epoch_is_marked(first, drawn, tmp_path):
+    log = curves_log(tmp_path / "log.csv", [2.0, 0.5, 1.0], first)
+    plots.plot_curves(log, tmp_path / "curves.png", "resnet20 on digits", best=2)
+    (axes,) = drawn[0].axes
+    (mark,) = axes.collections
+    np.testing.assert_array_equal(mark.get_offsets(), [[2, 0.5]])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "training", "validation", "best, epoch 2"
+    ]
+    assert drawn[0].get_suptitle() == "resnet20 on digits"
+
+
+def test_values_without_a_logarithm(drawn, tmp_path):
+    plots.plot_curves(curves_log(tmp_path / "log.csv", [0.0, 0.0]), tmp_path / "a.png")
+    plots.plot_curves(curves_log(tmp_path / "log.csv", [1.0, 0.0]), tmp_path / "b.png", best=2)
+    assert drawn[0].axes[0].get_yscale() == "linear"
+    assert_png(tmp_path / "b.png")
+
+
 def test_curves_leave_gaps_out(drawn, tmp_path):
     (tmp_path / "log.csv").write_text("epoch,loss,val_loss\n1,3,\n2,2,nan\n3,1,4\n")
     plots.plot_curves(tmp_path / "log.csv", tmp_path / "curves.png")

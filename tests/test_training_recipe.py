@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 
 import keras_resnets
+from keras_resnets import data
 from keras_resnets.data import parse_augment
 from keras_resnets.errors import UserError
 from keras_resnets.training import Recipe
@@ -59,6 +60,24 @@ def test_flagfile(path, parse):
     comment = "".join(line for line in path.read_text().splitlines(True) if line[0] == "#")
     assert path.read_text().startswith(comment)
     assert "arxiv.org" in comment and "Expected: " in comment and "Run time: " in comment
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: path.stem)
+def test_no_flagfile_chooses_on_the_test_set(path, parse):
+    recipe = parse(f"--flagfile={path}")
+    assert not recipe.test_split  # the set's own
+    assert recipe.validation_split.startswith("train[") or not recipe.validation_split
+    if "75.63" in path.read_text() or "article" in path.read_text():
+        assert recipe.validation_split == "train[49000:]" and not recipe.train_split
+        as_in_the_article = parse(f"--flagfile={path}", "--validation_split=test")
+        assert as_in_the_article.validation_split == "test"
+
+
+def test_one_flag_trains_on_all_and_chooses_on_the_test_set():
+    held_out = data.load_splits("digits", validation_split="train[1400:]")
+    assert [part.num_examples for part in held_out] == [1400, 37, 360]
+    as_in_the_article = data.load_splits("digits", validation_split="test")
+    assert [part.num_examples for part in as_in_the_article] == [1437, 360, 360]
 
 
 def test_the_flagfiles_that_are_promised():

@@ -11,17 +11,23 @@ import numpy as np
 
 DPI = 120
 TRAIN, VALIDATION, RATE = "#1f77b4", "#d62728", "#555555"
+COLOURS = {"training": TRAIN, "validation": VALIDATION}
 GRID = {"color": "#dddddd", "linewidth": 0.7}
 
 
-def plot_curves(log_csv, png):
+def plot_curves(log_csv, png, title=None, best=None):
     """Draws loss, accuracy and learning rate over the epochs of a training.
+
+    The axis of the loss is logarithmic and ends above the bulk of the values. What lies beyond, a
+    bad epoch or the first ones, is a triangle at its end with the value beside it.
 
     Args:
         log_csv: Path of the log of a run, or of `keras.callbacks.CSVLogger`. Drawn are
             `cross_entropy` (if there is none, `loss`), `accuracy`, their `val_` counterparts, and
             `learning_rate`, as far as they are there.
         png: Path of the file to write.
+        title: String. Defaults to none.
+        best: Int. An epoch to mark, counted from 1. Defaults to none.
 
     Raises:
         ValueError: If the log has no epoch.
@@ -33,16 +39,20 @@ def plot_curves(log_csv, png):
     epochs = log["epoch"] + (log["epoch"][0] == 0)  # Keras' log counts from 0
     loss = "cross_entropy" if "cross_entropy" in log else "loss"
     panels = [panel for panel in (loss, "accuracy", "learning_rate") if panel in log]
-    figure = Figure(figsize=(4.4 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(panels), 3.8), layout="constrained")
     for axes, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         if panel == "learning_rate":
             _draw_curve(axes, epochs, log[panel], RATE)
             axes.set_yscale("log")
         else:
-            _draw_curve(axes, epochs, log[panel], TRAIN, "training")
-            if f"val_{panel}" in log:
-                _draw_curve(axes, epochs, log[f"val_{panel}"], VALIDATION, "validation")
-                axes.legend(frameon=False)
+            curves = {"training": log[panel], "validation": log.get(f"val_{panel}")}
+            curves = {label: values for label, values in curves.items() if values is not None}
+            for label, values in curves.items():
+                _draw_curve(axes, epochs, values, COLOURS[label], label)
+            if panel == loss:
+                _fit_axis(axes, epochs, curves)
+            _mark(axes, epochs, curves, best)
+            axes.legend(frameon=False)
         if panel == "accuracy":
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_xlabel("epoch")
@@ -51,6 +61,8 @@ def plot_curves(log_csv, png):
         axes.grid(which="both" if panel == "learning_rate" else "major", **GRID)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
+    if title:
+        figure.suptitle(_shorten(title, 80), fontsize=12)
     figure.savefig(png, dpi=DPI)
 
 
@@ -164,6 +176,41 @@ def _draw_curve(axes, epochs, values, colour, label=None):
     few = known.sum() <= 20
     axes.plot(epochs[known], values[known], color=colour, label=label, linewidth=1.6,
               marker="o" if few else None, markersize=3.5)
+
+
+def _fit_axis(axes, epochs, curves):
+    """A logarithmic axis that ends above the bulk of the values, and points at the others."""
+    known = np.concatenate(list(curves.values()))
+    known = known[np.isfinite(known) & (known > 0)]
+    if not len(known):
+        return
+    axes.set_yscale("log")
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+    low, high = np.quantile(np.log(known), (0.25, 0.75))
+    fence = np.exp(high + 1.5 * (high - low))  # Tukey's, of logarithms
+    if known.max() <= fence:
+        return
+    inside = known[known <= fence]
+    end = inside.max() * 1.3
+    axes.set_ylim(inside.min() / 1.15, end)
+    for label, values in curves.items():
+        for epoch, value in zip(epochs, values, strict=True):
+            if value > fence:
+                axes.scatter(epoch, end, marker="^", color=COLOURS[label], clip_on=False, zorder=3)
+                axes.annotate(f"{value:.3g}", (epoch, end), (5, 1), textcoords="offset points",
+                              color=COLOURS[label], fontsize=8)
+
+
+def _mark(axes, epochs, curves, best):
+    """A circle around the best epoch's value, and which one it is."""
+    values = curves.get("validation", curves["training"])
+    for value in values[(epochs == best) & np.isfinite(values)] if best else ():
+        axes.scatter(best, value, s=70, facecolors="none", edgecolors="#222222", zorder=4,
+                     label=f"best, epoch {best}")
 
 
 def _write_counts(axes, matrix, shares, size):

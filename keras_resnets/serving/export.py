@@ -1,5 +1,6 @@
 """A network as a SavedModel that takes image files or pixels and answers with class names."""
 
+import contextlib
 import errno
 import json
 import os
@@ -11,9 +12,12 @@ import tensorflow as tf
 
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, decode_image
+from keras_resnets.locks import try_lock
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
 from keras_resnets.models.network import Network
 from keras_resnets.serving.prediction import METADATA
+
+PART = ".export-"
 
 
 def export(model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS):
@@ -65,21 +69,58 @@ def export(model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS):
     module.variables_used = signatures["serving_default"].variables
 
     folder = os.path.join(root, name)
-    part = os.path.join(folder, f".export-{uuid.uuid4().hex}")  # not a version to any server
-    os.makedirs(part)
-    try:
-        tf.saved_model.save(module, part, signatures)
-        _write_metadata(model, max_pixels, os.path.join(part, METADATA))
-        return _rename_to_next_version(part, folder)
-    except tf.errors.OpError as error:  # a full disk, for one
-        raise OSError(f"Cannot write {folder}: {error.message}") from error
-    finally:  # Ctrl-C too
-        shutil.rmtree(part, ignore_errors=True)
+    os.makedirs(folder, exist_ok=True)
+    with _part(folder) as part:
+        try:
+            tf.saved_model.save(module, part, signatures)
+            _write_metadata(model, max_pixels, os.path.join(part, METADATA))
+            return _rename_to_next_version(part, folder)
+        except tf.errors.OpError as error:  # a full disk, for one
+            raise OSError(f"Cannot write {folder}: {error.message}") from error
 
 
 def versions(folder):
     """The version numbers below a served model's folder, ascending."""
     return sorted(int(entry) for entry in os.listdir(folder) if entry.isdecimal())
+
+
+@contextlib.contextmanager
+def _part(folder):
+    """A folder that is no version to any server, and that goes at the end.
+
+    Its lock ends with this process: what exporters left that were killed is known by it, and goes
+    first.
+    """
+    part = os.path.join(folder, f"{PART}{uuid.uuid4().hex}")
+    with _opened(folder) as lock:
+        try_lock(lock, wait=True)  # between being made and being locked, a folder looks left
+        for entry in os.listdir(folder):
+            if entry.startswith(PART):
+                _remove_if_left(os.path.join(folder, entry))
+        os.mkdir(part)
+        own = os.open(part, os.O_RDONLY)
+        try_lock(own)
+    try:
+        yield part
+    finally:  # Ctrl-C too
+        shutil.rmtree(part, ignore_errors=True)
+        os.close(own)
+
+
+def _remove_if_left(part):
+    # By now it may have become a version.
+    with contextlib.suppress(FileNotFoundError), _opened(part) as descriptor:
+        if try_lock(descriptor):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _opened(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _signatures(model, top, max_pixels):

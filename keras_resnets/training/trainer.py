@@ -1,5 +1,6 @@
 """One training run: data, network, fit, results."""
 
+import os
 import sys
 
 import keras
@@ -282,6 +283,7 @@ def _results(model, recipe, run, history, test):
     results = {"model": recipe.model, "dataset": recipe.dataset, "test_images": test.num_examples}
     results |= score(model, run, history, test, recipe.batch_size)
     results["seconds"] = round(sum(row["seconds"] for row in history), 1)
-    plot_curves(run.log, run.curves)
+    title = f"{recipe.model} on {os.path.basename(test.name)}"
+    plot_curves(run.log, run.curves, title, results["best"]["epoch"])
     run.write_results(results)
     return results
