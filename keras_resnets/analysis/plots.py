@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from keras_resnets.errors import UserError
+
 DPI = 120
 TRAIN, VALIDATION, RATE = "#1f77b4", "#d62728", "#555555"
 COLOURS = {"training": TRAIN, "validation": VALIDATION}
@@ -165,7 +167,7 @@ def _read_log(path):
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if not rows:
-        raise ValueError(f"{path} has no epoch to draw")
+        raise UserError(f"{path} has no epoch to draw")
     columns = {key: np.array([number(row[key]) for row in rows]) for key in rows[0] if key}
     columns.setdefault("epoch", np.arange(len(rows), dtype=float))
     return columns
@@ -180,13 +182,13 @@ def _draw_curve(axes, epochs, values, colour, label=None):
 
 def _fit_axis(axes, epochs, curves):
     """A logarithmic axis that ends above the bulk of the values, and points at the others."""
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
     known = np.concatenate(list(curves.values()))
     known = known[np.isfinite(known) & (known > 0)]
     if not len(known):
         return
     axes.set_yscale("log")
-    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
-
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from keras_resnets.data import errors, operations, randomness
+from keras_resnets.errors import UserError
 
 OPERATIONS = {
     kind.word(): kind
@@ -55,7 +56,7 @@ def _parse(description):
         return description
     name, *pairs = description.strip().split(":") if isinstance(description, str) else [None]
     if name not in OPERATIONS:
-        raise ValueError(
+        raise UserError(
             f"`augment` must name operations of {', '.join(OPERATIONS)}, or be Operations. "
             f"Received: {description!r}"
         )
@@ -65,14 +66,14 @@ def _parse(description):
     for pair in pairs:
         key, _, text = pair.partition("=")
         if key not in fields or key in arguments:
-            raise ValueError(
+            raise UserError(
                 f"{name} takes {', '.join(fields)}, each once. Received: {description!r}"
             )
         kind = fields[key]
         try:
             arguments[key] = BOOLEANS[text.lower()] if kind is bool else kind(text)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
+            raise UserError(
                 f"`{key}` of {name} must be of type {getattr(kind, '__name__', kind)}. "
                 f"Received: {description!r}"
             ) from error
@@ -97,13 +98,13 @@ def check(chosen, shape, context):
         try:
             images = operation(images, tf.zeros((1, operation.numbers)), context)
         except tf.errors.OpError as error:
-            raise ValueError(f"{refusal}: {errors.error_line(error)}") from error
+            raise UserError(f"{refusal}: {errors.error_line(error)}") from error
         except Exception as error:  # whatever an operation of the user's own raises
             text = " ".join(str(error).split())
-            raise ValueError(f"{refusal}: {type(error).__name__}: {text}") from error
+            raise UserError(f"{refusal}: {type(error).__name__}: {text}") from error
         if not tf.is_tensor(images) or images.shape.rank != 4 or images.shape[-1] != shape[-1]:
             made = getattr(images, "shape", type(images).__name__)
-            raise ValueError(
+            raise UserError(
                 f"`augment`: {operation} must return images (batch, height, width, {shape[-1]}). "
                 f"Received: {made}"
             )

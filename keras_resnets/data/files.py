@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data.sources import ARRAY_LIMIT, Images
+from keras_resnets.errors import UserError
 from keras_resnets.images import decode_image, find_fault, printable
 
 
@@ -38,7 +39,7 @@ def read_files(files, skip_corrupt, max_pixels):
             pixels = None
     if not sound.all() and not skip_corrupt:
         first = files[~sound][0]
-        raise ValueError(
+        raise UserError(
             f"{np.sum(~sound)} of {len(files)} images cannot be used: {printable(first)} "
             f"{find_fault(first, max_pixels)}. Remove it, or leave such images out with "
             "skip_corrupt"

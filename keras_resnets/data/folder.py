@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_resnets.data.files import file_stamps, read_files
 from keras_resnets.data.sources import Archive
+from keras_resnets.errors import UserError
 from keras_resnets.images import FORMATS, MAX_PIXELS, image_files, printable, subfolders
 
 SPLIT_FOLDERS = {
@@ -86,7 +87,7 @@ def _split_roots(path):
         if split is None or (split == "test" and not subfolders(root)):
             continue
         if split in roots:
-            raise ValueError(f"{path} must have one of val/ and validation/, not both")
+            raise UserError(f"{path} must have one of val/ and validation/, not both")
         roots[split] = root
     return {split: roots[split] for split in ("train", "validation", "test") if split in roots}
 
@@ -94,14 +95,14 @@ def _split_roots(path):
 def _class_names(roots):
     class_names = subfolders(roots["train"])
     if len(class_names) < 2:
-        raise ValueError(
+        raise UserError(
             f"{roots['train']} must hold two class folders or more. "
             f"Received: {', '.join(class_names) or 'none'}"
         )
     for root in roots.values():
         different = sorted(set(class_names) ^ set(subfolders(root)))
         if different:
-            raise ValueError(
+            raise UserError(
                 f"The class folders of {root} must be those of {roots['train']}. "
                 f"Only in one of them: {', '.join(different)}"
             )
@@ -113,6 +114,6 @@ def _require_images(roots, class_names, labels, splits):
         counts = np.bincount(labels[splits == split], minlength=len(class_names))
         if not counts.all():
             empty = class_names[int(np.argmin(counts))]
-            raise ValueError(
+            raise UserError(
                 f"The class folder {os.path.join(root, empty)} holds no image ({FORMATS})"
             )

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from keras_resnets.errors import UserError
 from keras_resnets.images import resize
 
 TRIES = 10  # random areas tried by torchvision before it falls back
@@ -69,7 +70,7 @@ class Operation:
     def _require(self, field, legal, wanted):
         if not legal:
             value = getattr(self, field)
-            raise ValueError(
+            raise UserError(
                 f"`{field}` of {self.word()} must be {wanted}. Received: {field}={value}"
             )
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_resnets.data.files import file_stamps, read_files
 from keras_resnets.data.sources import Images, Source
+from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, printable
 
 
@@ -33,13 +34,13 @@ def from_arrays(images, labels, class_names=None):
     pixels = np.asarray(images)
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     if pixels.ndim != 4 or 0 in pixels.shape:
-        raise ValueError(
+        raise UserError(
             "`images` must be one array (images, height, width, channels), or (images, height, "
             f"width) of grey ones. Received: shape {np.shape(images)}"
         )
     low, high = pixels.min(), pixels.max()
     if pixels.dtype.kind not in "iu" or low < 0 or high > 255:
-        raise ValueError(
+        raise UserError(
             "`images` must be whole numbers in 0..255, such as uint8. "
             f"Received: {pixels.dtype} from {low} to {high}"
         )
@@ -76,7 +77,7 @@ def from_files(paths, labels, class_names=None, skip_corrupt=False, max_pixels=M
     """
     files = [os.fspath(path) for path in ([] if isinstance(paths, str) else paths)]
     if not files:
-        raise ValueError(f"`paths` must be a sequence of one path or more. Received: {paths!r}")
+        raise UserError(f"`paths` must be a sequence of one path or more. Received: {paths!r}")
     numbers, class_names = _number(labels, len(files), class_names)
     files = np.array(files, object)
     images, sound = read_files(files, skip_corrupt, max_pixels)
@@ -99,7 +100,7 @@ def _number(labels, count, class_names):
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     is_named = values.dtype.kind == "U" or isinstance(values.flat[0] if values.size else 0, str)
     if values.shape != (count,) or not (is_named or values.dtype.kind in "biu"):
-        raise ValueError(
+        raise UserError(
             f"`labels` must hold one class number or name for each of the {count} images. "
             f"Received: {values.dtype} of shape {np.shape(labels)}"
         )
@@ -112,7 +113,7 @@ def _number(labels, count, class_names):
     legal = known if is_named else range(len(names))
     unknown = [value for value in dict.fromkeys(values.tolist()) if value not in legal]
     if unknown:
-        raise ValueError(
+        raise UserError(
             f"`labels` must be of the {len(names)} classes in `class_names`. "
             f"Received: label {unknown[0]!r}"
         )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_resnets.data import augment as augmentation
 from keras_resnets.data.operations import Context, Operation
+from keras_resnets.errors import UserError
 from keras_resnets.images import resize, resize_window
 
 _FOREVER = np.iinfo(np.int64).max
@@ -74,13 +75,13 @@ def training_dataset(
     encode = _encoder(labels, source)
     _check_channels(source, preprocessing)
     if not 1 <= batch_size <= source.num_examples:
-        raise ValueError(
+        raise UserError(
             f"`batch_size` must be in 1..{source.num_examples}, the number of training images. "
             f"Received: batch_size={batch_size}"
         )
     image_size = image_size or (source.image_shape and source.image_shape[:2])
     if not image_size:
-        raise ValueError(f"`image_size` is needed, as the images of {source.name} differ in size")
+        raise UserError(f"`image_size` is needed, as the images of {source.name} differ in size")
     context = Context(
         tuple(image_size), tuple(255.0 * mean for mean in preprocessing.mean)
     )
@@ -154,7 +155,7 @@ def evaluation_dataset(source, preprocessing, batch_size=128, replicas=1, labels
     _check_channels(source, preprocessing)
     fixed = preprocessing.crop or isinstance(preprocessing.resize, tuple) or source.image_shape
     if not fixed:
-        raise ValueError(
+        raise UserError(
             f"`preprocessing` must resize or crop to one (height, width), as the images of "
             f"{source.name} differ in size. Received: {preprocessing}"
         )
@@ -201,7 +202,7 @@ class _Fit(Operation):
 
 def _check_channels(source, preprocessing):
     if source.channels != preprocessing.channels:
-        raise ValueError(
+        raise UserError(
             f"`preprocessing` must have the {source.channels} channels of {source.name}. "
             f"Received: {preprocessing.channels} channels"
         )
@@ -210,7 +211,7 @@ def _check_channels(source, preprocessing):
 def _encoder(labels, source):
     """The function from class numbers to labels."""
     if labels not in ("one_hot", "sparse"):
-        raise ValueError(f"`labels` must be 'one_hot' or 'sparse'. Received: labels={labels!r}")
+        raise UserError(f"`labels` must be 'one_hot' or 'sparse'. Received: labels={labels!r}")
     classes = len(source.class_names)
     return tf.identity if labels == "sparse" else lambda numbers: tf.one_hot(numbers, classes)
 
@@ -225,7 +226,7 @@ def _epochs(first, repeat):
         return tf.data.Dataset.range(first, _FOREVER)
     count = _count(repeat)
     if not isinstance(count, int) or count < 1:
-        raise ValueError(f"`repeat` must be True, False or at least 1. Received: repeat={repeat!r}")
+        raise UserError(f"`repeat` must be True, False or at least 1. Received: repeat={repeat!r}")
     starts = itertools.count(first, count)
 
     def range_of(_):

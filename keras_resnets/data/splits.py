@@ -9,6 +9,7 @@ import numpy as np
 from keras_resnets.data.digits import open_digits
 from keras_resnets.data.folder import open_folder
 from keras_resnets.data.sources import Source
+from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 
 HELD_OUT = 0.1  # share of the training images taken for a part that the set does not have
@@ -126,7 +127,7 @@ def _select(archive, given, seed, wanted):
 
 def _require_training(archive, chosen, given):
     if not _size(chosen["train"]):
-        raise ValueError(
+        raise UserError(
             f"{archive.name}: no image is left for training in {', '.join(archive.sizes)}. "
             "Received: " + ", ".join(f"{part}_split={spec}" for part, spec in given.items())
         )
@@ -138,7 +139,7 @@ def _parse(spec, sizes, argument):
     for piece in spec.replace(" ", "").split("+"):
         match = _PIECE.fullmatch(piece)
         if not match or match[1] not in sizes:
-            raise ValueError(
+            raise UserError(
                 f"`{argument}` must be slices such as train[:90%] of the labelled splits "
                 f"{', '.join(sizes)}. Received: {argument}={spec}"
             )
@@ -147,7 +148,7 @@ def _parse(spec, sizes, argument):
         indices = np.arange(size)[start:stop]
         chosen[match[1]] = np.union1d(chosen.get(match[1], indices), indices)
     if not _size(chosen):
-        raise ValueError(f"`{argument}` must hold an image or more. Received: {argument}={spec}")
+        raise UserError(f"`{argument}` must hold an image or more. Received: {argument}={spec}")
     return chosen
 
 

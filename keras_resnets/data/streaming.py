@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_resnets.data import randomness
 from keras_resnets.data.sources import Examples
+from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, decode_image
 
 SHUFFLE_BUFFER = 16_384  # encoded images
@@ -45,7 +46,7 @@ class StreamedSource(Examples):
             return self._read(reference)
         start, stop, step = key.indices(len(self))
         if step != 1:
-            raise ValueError(f"A streamed source takes slices without a step. Received: {key}")
+            raise UserError(f"A streamed source takes slices without a step. Received: {key}")
         count = max(stop - start, 0)
         examples = self.examples.skip(start).take(count)
         return dataclasses.replace(self, examples=examples, num_examples=count)

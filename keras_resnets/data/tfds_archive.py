@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
 from keras_resnets.data.streaming import StreamedSource
+from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, decode_image
 
 MEMORY_LIMIT = 4 * 2**30  # bytes: encoded images up to here are kept in memory
@@ -37,7 +38,7 @@ def open_tfds(name, data_dir=None, download=False, max_pixels=MAX_PIXELS):
     if not builder.is_prepared():
         if not download:
             where = f", data_dir={data_dir!r}" if data_dir else ""
-            raise ValueError(
+            raise UserError(
                 f"{name} is not prepared in {data_dir or tfds.core.constants.DATA_DIR}. Prepare it "
                 f'with --download, or: python -c "import tensorflow_datasets as tfds; '
                 f'tfds.load({name!r}{where})"'
@@ -45,7 +46,7 @@ def open_tfds(name, data_dir=None, download=False, max_pixels=MAX_PIXELS):
         try:
             builder.download_and_prepare()
         except Exception as error:  # whatever the set's own code, the network and the disk raise
-            raise ValueError(f"{name} could not be prepared: {_line(error)}") from error
+            raise UserError(f"{name} could not be prepared: {_line(error)}") from error
     return TfdsArchive(builder, *keys, max_pixels)
 
 
@@ -56,12 +57,12 @@ def _builder(name, data_dir):
         known = tfds.list_builders(with_community_datasets=False)
         near = difflib.get_close_matches(name.lower(), known)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(
+        raise UserError(
             f"`dataset` must be digits, an image folder or a tfds name. {hint}"
             f"Received: dataset={name!r}"
         ) from error
     except Exception as error:  # a bad version or configuration, by the set's own code
-        raise ValueError(f"tfds cannot open {name!r}: {_line(error)}") from error
+        raise UserError(f"tfds cannot open {name!r}: {_line(error)}") from error
 
 
 def _line(error):
@@ -72,18 +73,18 @@ def _keys(builder):
     """The names of the image and of the label feature."""
     features, keys = builder.info.features, builder.info.supervised_keys
     if not (isinstance(keys, tuple) and len(keys) == 2 and all(k in features for k in keys)):
-        raise ValueError(
+        raise UserError(
             f"{builder.name} is not an image-classification set: it has no supervised_keys "
             "of one image and one label"
         )
     image, label = features[keys[0]], features[keys[1]]
     if not isinstance(image, tfds.features.Image) or image.np_dtype == np.float32:
-        raise ValueError(
+        raise UserError(
             f"{builder.name} is not an image-classification set: its input `{keys[0]}` is "
             f"{type(image).__name__} of {image.np_dtype}, not an image of uint8"
         )
     if type(label) is not tfds.features.ClassLabel:
-        raise ValueError(
+        raise UserError(
             f"{builder.name} must have one class label an image. Its target `{keys[1]}` is "
             f"{type(label).__name__}"
         )
@@ -193,7 +194,7 @@ class TfdsArchive:
                 rows = slice(i * size, i * size + len(batch[1]))
                 pixels[rows], labels[rows] = batch
         except tf.errors.InvalidArgumentError as error:
-            raise ValueError(f"{self.name} has a corrupt image: {_line(error)}") from error
+            raise UserError(f"{self.name} has a corrupt image: {_line(error)}") from error
         return Images.decoded(pixels), labels
 
     def _streamed(self, selection):

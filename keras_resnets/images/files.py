@@ -4,6 +4,8 @@ import os
 import stat
 from typing import NamedTuple
 
+from keras_resnets.errors import UserError
+
 FORMATS = "JPEG, PNG, GIF, BMP or WebP"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic")
 
@@ -67,7 +69,7 @@ def image_files(folders):
     for folder in folders:
         other = owners.setdefault(_identity(folder), folder)
         if other is not folder:
-            raise ValueError(f"{printable(other)} and {printable(folder)} are the same folder")
+            raise UserError(f"{printable(other)} and {printable(folder)} are the same folder")
     visits = [list(_visit(folder, False, linked, owners)) for folder in folders]
     real = {visit.identity for walk in visits for visit in walk if not visit.is_linked}
     return [

@@ -5,6 +5,7 @@ import math
 
 import tensorflow as tf
 
+from keras_resnets.errors import UserError
 from keras_resnets.images.resizing import INTERPOLATIONS, resize, resize_window
 
 
@@ -43,7 +44,7 @@ class Preprocessing:
                 object.__setattr__(self, field, tuple(value))
         self._check_statistics()
         if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
+            raise UserError(
                 f"`interpolation` must be one of {tuple(INTERPOLATIONS)}. "
                 f"Received: interpolation={self.interpolation!r}"
             )
@@ -52,7 +53,7 @@ class Preprocessing:
             sizes = value if isinstance(value, tuple) else (value,)
             length = 2 if field == "crop" or isinstance(value, tuple) else 1
             if value is not None and (len(sizes) != length or min(sizes) < 1):
-                raise ValueError(
+                raise UserError(
                     f"`{field}` must be positive pixels, (height, width). Received: {field}={value}"
                 )
 
@@ -65,11 +66,11 @@ class Preprocessing:
         except (TypeError, ValueError):
             is_legal = False
         if not is_legal or not all(math.isfinite(x) for x in self.mean + self.std):
-            raise ValueError(
+            raise UserError(
                 f"`mean` and `std` must have one number a channel, `std` above 0. {received}"
             )
         if max(self.mean + self.std) > 1:
-            raise ValueError(
+            raise UserError(
                 "`mean` and `std` must be those of pixels divided by 255, at most 1; these look "
                 f"like pixels in 0..255: divide them by 255. {received}"
             )
