@@ -32,6 +32,7 @@ flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 flags.DEFINE_string("test_split", None, "tfds slice to test on, such as test[:1000].")
 flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")
 flags.DEFINE_boolean("skip_corrupt", None, "Leave unreadable images out and count them.")
+flags.DEFINE_integer("max_pixels", None, "Refuse images that have more pixels.", lower_bound=1)
 flags.DEFINE_integer("batch_size", None, "Images at a time, over all replicas.")
 _STRATEGY = flags.DEFINE_enum("strategy", "auto", STRATEGIES, "As in scripts/train.py.")
 _LOGICAL_DEVICES = flags.DEFINE_integer("logical_devices", 1, "As in scripts/train.py.")
@@ -82,13 +83,13 @@ def which_images(run_dir):
     """Arguments of `data.load_splits`: those of the run, unless flags say otherwise."""
     from keras_resnets.training.recipe import Recipe
 
-    overrides = given("dataset", "data_dir", "test_split", "download", "skip_corrupt")
+    overrides = given("dataset", "data_dir", "test_split", "download", "skip_corrupt", "max_pixels")
     if not run_dir:
         if "dataset" not in overrides:
             raise UserError("--model needs --dataset: a tfds name, `digits`, or a folder")
         return overrides
     recipe = Recipe.load(os.path.join(run_dir, "recipe.json"))
-    names = ["dataset", "data_dir", "download", "skip_corrupt", "seed"]
+    names = ["dataset", "data_dir", "download", "skip_corrupt", "max_pixels", "seed"]
     if overrides.get("dataset", recipe.dataset) == recipe.dataset:
         names += ["train_split", "validation_split", "test_split"]
     return {name: getattr(recipe, name) for name in names} | overrides

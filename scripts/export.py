@@ -14,6 +14,10 @@ _MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --run_dir
 _NAME = flags.DEFINE_string("name", None, "Name to serve by; that of the run or file if not given.")
 _ROOT = flags.DEFINE_string("root", "saved_models", "Folder of <name>/<version>/.")
 _TOP = flags.DEFINE_integer("top", 5, "How many of the best classes an answer names.")
+_MAX_PIXELS = flags.DEFINE_integer(
+    "max_pixels", None, "Refuse images that have more pixels; 50 million if not given.",
+    lower_bound=1,
+)
 flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
 
 
@@ -24,7 +28,8 @@ def main():
     path = _MODEL.value or os.path.join(_RUN_DIR.value, f"{_CHECKPOINT.value}.keras")
     model = load_model(path)
     name = os.path.basename(os.path.abspath(_RUN_DIR.value or path)).removesuffix(".keras")
-    version = export(model, _NAME.value or name, _ROOT.value, _TOP.value)
+    limit = {"max_pixels": _MAX_PIXELS.value} if _MAX_PIXELS.value else {}
+    version = export(model, _NAME.value or name, _ROOT.value, _TOP.value, **limit)
     print(f"exported {path} to {version}")
 
 

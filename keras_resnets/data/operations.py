@@ -205,7 +205,8 @@ class RandomResizedCrop(Operation):
     """Cuts a random area and resizes it to the network's input size (Szegedy et al. 2014).
 
     torchvision's rule: an area of 8 % to 100 % and an aspect ratio of 3/4 to 4/3, tried ten
-    times, then the largest central area with a legal ratio. Without `p`, the whole image.
+    times, then the largest central area with a legal ratio. An image that `p` passes over is
+    resized as a whole.
     """
 
     min_area: float = 0.08

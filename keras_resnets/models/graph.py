@@ -36,9 +36,8 @@ def ordered_layers(graph_layers, output, blocks, opened=False):
     """The layers of a network in the order of its graph, those of skippable branches included.
 
     The order is the one that Keras gives a graph, as if no branch were a model of its own, except
-    that a block's shortcut layers come just before the first layer that merges them. It hence does
-    not depend on stochastic depth, and neither does a file of weights, which Keras writes in this
-    order.
+    that a block's shortcut layers come just before the first layer that merges them. It is the same
+    with and without stochastic depth; so are files of weights, which Keras writes in this order.
 
     Args:
         graph_layers: List of layers, in Keras' order of the graph with nested branches.

@@ -71,7 +71,7 @@ class Network(keras.Model):
     def layers(self):
         """All layers in the order of the graph, those of skippable branches included.
 
-        The order does not depend on stochastic depth, and neither does a file of weights. The
+        The order is the same with and without stochastic depth, so that files of weights are. The
         layers of a skippable branch are in a graph of their own: a model of their outputs starts
         at `branch.input`, see `blocks`, not at the network's input.
         """

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_resnets.data import parse_augment
 from keras_resnets.errors import UserError
+from keras_resnets.images import MAX_PIXELS
 from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
 from keras_resnets.training.optimizer import DECAYS
 from keras_resnets.training.schedules import SCHEDULES, check_boundaries
@@ -53,6 +54,10 @@ class Recipe:
     test_split: str = _field("tfds slice for the last lines.", default="")
     download: bool = _field("Download and prepare a tfds set.", default=False, where=True)
     skip_corrupt: bool = _field("Leave unreadable images out and count them.", default=False)
+    max_pixels: int = _field(
+        "Refuse images that have more pixels by their header (skip_corrupt leaves them out).",
+        default=MAX_PIXELS,
+    )
     image_size: int = _field(
         "Side of the square input in pixels; 0 is that of the set's images, or 224.", default=0
     )
@@ -104,6 +109,7 @@ class Recipe:
             ("epochs", 1),
             ("steps_per_epoch", 0),
             ("image_size", 0),
+            ("max_pixels", 1),
             ("seed", 0),
         ):
             self._must(name, getattr(self, name) >= low, f"at least {low}")

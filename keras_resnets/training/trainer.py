@@ -86,6 +86,7 @@ def _train(recipe, run):
         download=recipe.download,
         seed=recipe.seed,
         skip_corrupt=recipe.skip_corrupt,
+        max_pixels=recipe.max_pixels,
     )
     full_epoch = splits.train.num_examples // recipe.batch_size
     if not full_epoch:
