@@ -159,7 +159,7 @@ def test_model_options():
         {"option": ("num_classes=3",)},
         {"augment": ("mixup",)},
     ],
-    ids=str,
+    ids=lambda changes: "-".join(changes),
 )
 def test_bad_values(changes):
     with pytest.raises(ValueError, match=f"`{next(iter(changes))}`") as caught:
