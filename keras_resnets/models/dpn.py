@@ -157,32 +157,17 @@ class DualPathNet(Options):
 dpn = family("dpn", DualPathNet)
 
 # cypw/DPNs, settings/symbol_dpn-*.py.
-DPN68 = variant(
-    "DPN68",
-    "dpn68",
-    dpn,
-    depths=(3, 4, 12, 3),
-    increments=(16, 32, 32, 64),
-    k_r=128,
-    groups=32,
-    base_width=64,
-    stem_width=10,
-    stem_kernel=3,
-    variant_b=False,
-)
-DPN68b = variant(
-    "DPN68b",
-    "dpn68b",
-    dpn,
-    depths=(3, 4, 12, 3),
-    increments=(16, 32, 32, 64),
-    k_r=128,
-    groups=32,
-    base_width=64,
-    stem_width=10,
-    stem_kernel=3,
-    variant_b=True,
-)
+_SMALL = {
+    "depths": (3, 4, 12, 3),
+    "increments": (16, 32, 32, 64),
+    "k_r": 128,
+    "groups": 32,
+    "base_width": 64,
+    "stem_width": 10,
+    "stem_kernel": 3,
+}
+DPN68 = variant("DPN68", "dpn68", dpn, variant_b=False, **_SMALL)
+DPN68b = variant("DPN68b", "dpn68b", dpn, variant_b=True, **_SMALL)
 DPN92 = variant(
     "DPN92",
     "dpn92",
