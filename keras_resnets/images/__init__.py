@@ -3,8 +3,7 @@
 from keras_resnets.images.decoding import MAX_PIXELS, decode_image, find_fault, read_image
 from keras_resnets.images.files import FORMATS, image_files, is_image, printable, subfolders
 from keras_resnets.images.headers import count_pixels
-from keras_resnets.images.layer import PreprocessingLayer
-from keras_resnets.images.preprocessing import Preprocessing
+from keras_resnets.images.preprocessing import Preprocessing, PreprocessingLayer
 from keras_resnets.images.resizing import resize, resize_window
 
 __all__ = [
