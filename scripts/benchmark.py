@@ -19,6 +19,7 @@ from absl import flags
 from cli import run
 
 from keras_resnets.errors import UserError
+from keras_resnets.training.recipe import PRECISIONS
 
 _SUITE = flags.DEFINE_enum("suite", "pairs", ["pairs", "families"], "What to measure.")
 _CASES = flags.DEFINE_list("cases", [], "Cases (models, of families) to run; all by default.")
@@ -259,9 +260,13 @@ def main():
         "pairs": (PAIRS, run_pairs),
         "families": (FAMILIES, run_families),
     }[_SUITE.value]
-    unknown = set(_CASES.value) - set(legal)
-    if unknown:
-        raise UserError(f"`--cases` must be of {', '.join(legal)}. Received: {sorted(unknown)}")
+    for name, given, known in (
+        ("cases", _CASES.value, legal),
+        ("precisions", _PRECISIONS.value, PRECISIONS),
+    ):
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise UserError(f"`--{name}` must be of {', '.join(known)}. Received: {unknown}")
     rows = list(measure(_CASES.value or legal))
     if _JSON.value:
         with open(_JSON.value, "w", encoding="utf-8") as file:
