@@ -22,7 +22,7 @@ from keras_resnets.errors import UserError
 from keras_resnets.training.recipe import PRECISIONS
 
 _SUITE = flags.DEFINE_enum("suite", "pairs", ["pairs", "families"], "What to measure.")
-_CASES = flags.DEFINE_list("cases", [], "Cases (models, of families) to run; all by default.")
+_CASES = flags.DEFINE_list("cases", [], "Cases, or models with --suite=families; all by default.")
 _PRECISIONS = flags.DEFINE_list(
     "precisions", ["float32", "mixed_bfloat16"], "Keras dtype policies to run each case under."
 )
@@ -117,7 +117,7 @@ PAIRS = {
         64,
     ),
 }
-# One of each family, by name; those of 224 pixels at a batch of 16, those of 32 at 64.
+# A net or more of each family: the first two lines at 224 pixels, the others at 32.
 FAMILIES = (
     *("resnet18", "resnet50", "resnet50_v2", "resnext50_32x4d", "wide_resnet50_2", "plain34"),
     *("dpn68", "dpn92", "dfn_mr50"),
