@@ -19,9 +19,10 @@ from absl import flags
 from cli import run
 
 from keras_resnets.errors import UserError
+from keras_resnets.training.recipe import PRECISIONS
 
 _SUITE = flags.DEFINE_enum("suite", "pairs", ["pairs", "families"], "What to measure.")
-_CASES = flags.DEFINE_list("cases", [], "Cases (models, of families) to run; all by default.")
+_CASES = flags.DEFINE_list("cases", [], "Cases, or models with --suite=families; all by default.")
 _PRECISIONS = flags.DEFINE_list(
     "precisions", ["float32", "mixed_bfloat16"], "Keras dtype policies to run each case under."
 )
@@ -116,7 +117,7 @@ PAIRS = {
         64,
     ),
 }
-# One of each family, by name; those of 224 pixels at a batch of 16, those of 32 at 64.
+# A net or more of each family: the first two lines at 224 pixels, the others at 32.
 FAMILIES = (
     *("resnet18", "resnet50", "resnet50_v2", "resnext50_32x4d", "wide_resnet50_2", "plain34"),
     *("dpn68", "dpn92", "dfn_mr50"),
@@ -259,9 +260,13 @@ def main():
         "pairs": (PAIRS, run_pairs),
         "families": (FAMILIES, run_families),
     }[_SUITE.value]
-    unknown = set(_CASES.value) - set(legal)
-    if unknown:
-        raise UserError(f"`--cases` must be of {', '.join(legal)}. Received: {sorted(unknown)}")
+    for name, given, known in (
+        ("cases", _CASES.value, legal),
+        ("precisions", _PRECISIONS.value, PRECISIONS),
+    ):
+        unknown = sorted(set(given) - set(known))
+        if unknown:
+            raise UserError(f"`--{name}` must be of {', '.join(known)}. Received: {unknown}")
     rows = list(measure(_CASES.value or legal))
     if _JSON.value:
         with open(_JSON.value, "w", encoding="utf-8") as file:

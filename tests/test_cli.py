@@ -158,6 +158,13 @@ def test_a_read_only_machine(run):
     assert "| `resnet20` |" in output and errors == ""
 
 
+def test_what_cannot_be_measured(run):
+    code, output, errors = run(SCRIPTS / "benchmark.py", "--precisions=float33")
+    assert (code, output) == (1, "")
+    assert errors.startswith("error: `--precisions` must be of float32, mixed_float16, ")
+    assert errors.endswith(" Received: ['float33']\n")
+
+
 def test_nobody_reads_to_the_end(start):
     process = start(MODELS, "resnet2*", "--by=layer")
     process.stdout.readline()

@@ -29,8 +29,9 @@ def test_every_epoch_is_there_once(tmp_path):
     (tmp_path / "validation").mkdir()
     leftover = tmp_path / "validation" / "events.out.tfevents.1.host.1.0.v2"
     leftover.write_bytes(b"half an event")
-    note = tmp_path / "validation" / "note.txt"
-    note.write_text("mine")
+    note = tmp_path / "mine" / "events.out.tfevents.1.host.1.0.v2"
+    note.parent.mkdir()
+    note.touch()
     summaries = Summaries(tmp_path, rows)
     rows.append(make_rows(3)[-1])
     summaries.on_epoch_end(2)

@@ -52,7 +52,7 @@ class Evaluation:
     def from_logits(cls, logits, labels, is_sigmoid=False):
         """Computes all figures in float64.
 
-        Of equal logits the class of the lower number goes first, in top-1 and top-k alike.
+        Of equal logits, that of the lower class number ranks first, in top-1 and top-k alike.
 
         Args:
             logits: Array `(num_images, num_classes)`.
@@ -101,9 +101,9 @@ class Evaluation:
 def evaluate(model, source, batch_size=128, verbose=0):
     """Evaluates a network on every image of a source exactly once.
 
-    The logits are gathered on all replicas of the model's strategy; batches of any size work, as
-    the last is padded to the replicas and the padding's results are dropped. The figures are
-    computed from them in float64.
+    All replicas of the model's strategy compute logits, from which the figures are computed in
+    float64. Any batch size will do: the last batch is padded to a multiple of the replicas, and
+    what comes of the padding is dropped.
 
     Args:
         model: A `Network`, or any `keras.Model` from images to logits or to probabilities by

@@ -19,8 +19,9 @@ class SGD(keras.optimizers.SGD):
 
     The rate is inside the velocity, as in Caffe and Keras: `v = momentum * v - learning_rate * g`,
     `w += v`. torch computes `v = momentum * v + g`, `w -= learning_rate * v`. The two are equal
-    while the rate is constant. After a change of rate, the updates here keep shrinking from the old
-    velocity for some `1 / (1 - momentum)` steps, where torch's take the new rate at once.
+    while the rate is constant. When it changes, torch's next step is scaled by the new rate as a
+    whole; here the gradients of earlier steps keep the rate that they came with, and fade over
+    the next `1 / (1 - momentum)` steps or so.
 
     Args:
         learning_rate: Float or `keras.optimizers.schedules.LearningRateSchedule`. Defaults to 0.1.

@@ -51,7 +51,7 @@ class Recipe:
     validation_split: str = _field(
         "tfds slice to choose best.keras on; a part of train if empty.", default=""
     )
-    test_split: str = _field("tfds slice for the last lines.", default="")
+    test_split: str = _field("tfds slice that the final scores are computed on.", default="")
     download: bool = _field("Download and prepare a tfds set.", default=False, where=True)
     skip_corrupt: bool = _field("Leave unreadable images out and count them.", default=False)
     max_pixels: int = _field(
@@ -67,8 +67,8 @@ class Recipe:
     batch_size: int = _field("Images in a step, over all replicas.", default=128)
     epochs: int = _field("Epochs in all. A larger number extends a finished run.", default=100)
     steps_per_epoch: int = _field("Steps in an epoch; 0 is every full batch once.", default=0)
-    lr: float = _field("Highest learning rate, for the global batch.", default=0.1)
-    schedule: str = _field("Course of the rate.", default="piecewise", choices=SCHEDULES)
+    lr: float = _field("Highest learning rate, for a step on the global batch.", default=0.1)
+    schedule: str = _field("How the learning rate changes.", default="piecewise", choices=SCHEDULES)
     boundaries: tuple = _field(
         "piecewise: epochs after which the rate is multiplied, comma-separated.", default=()
     )
@@ -78,13 +78,17 @@ class Recipe:
     nesterov: bool = _field("Nesterov's momentum.", default=False)
     weight_decay: float = _field("L2 decay in the gradient, the papers' number.", default=1e-4)
     decay: str = _field("Which variables decay.", default="all", choices=DECAYS)
-    label_smoothing: float = _field("Share of the label given to all classes.", default=0.0)
+    label_smoothing: float = _field(
+        "Share of each label that is spread over all classes.", default=0.0
+    )
     precision: str = _field("Keras dtype policy.", default="float32", choices=PRECISIONS)
     strategy: str = _field(
-        "auto mirrors when there are several devices.", default="auto", choices=STRATEGIES
+        "How devices are used; auto mirrors if there are several.",
+        default="auto",
+        choices=STRATEGIES,
     )
     logical_devices: int = _field("Devices that the CPU is split into.", default=1)
-    seed: int = _field("Of weights, order, augmentation and dropout.", default=0)
+    seed: int = _field("Seed of weights, order, augmentation and dropout.", default=0)
 
     def __post_init__(self):
         for field in dataclasses.fields(self):

@@ -17,10 +17,10 @@ LAST_STEP = 2**31 - 1
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
 class Warmup(LearningRateSchedule):
-    """Linear warm-up in front of another schedule, whose steps count from the first step.
+    """Linear warm-up: the first steps of another schedule at a growing share of its rate.
 
-    Step `s` of the first `steps` runs at `(s + 1) / steps` times the rate of `schedule`, so that
-    the last of them is at the full rate (Goyal 2017, section 2.2).
+    Step `s` of the first `steps` runs at `(s + 1) / steps` times the rate that `schedule` has at
+    `s`, so that the last of them is at the full rate (Goyal 2017, section 2.2).
 
     Args:
         schedule: `keras.optimizers.schedules.LearningRateSchedule`.

@@ -28,12 +28,11 @@ class Summaries(keras.callbacks.Callback):
     def __init__(self, folder, rows):
         super().__init__()
         self.rows = rows
-        for old in folder.glob("*/events.out.tfevents.*"):
-            old.unlink()
-        self.writers = {
-            part: tf.summary.create_file_writer(os.fsencode(folder / part))
-            for part in ("train", "validation")
-        }
+        self.writers = {}
+        for part in ("train", "validation"):
+            for old in (folder / part).glob("events.out.tfevents.*"):
+                old.unlink()
+            self.writers[part] = tf.summary.create_file_writer(os.fsencode(folder / part))
         self._write(rows)
 
     def on_epoch_end(self, epoch, logs=None):

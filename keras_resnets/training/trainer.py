@@ -31,8 +31,9 @@ CROP_SHARE = 0.875
 def train(recipe, run_dir):
     """Trains a network, or goes on with a run where it stopped, or reports a finished one.
 
-    Nothing but `run_dir` is written to. The run is a function of the recipe: on a CPU, one that
-    was killed and started again ends in the same weights as one that was not.
+    Nothing but `run_dir` is written to, by one process at a time. The run is a function of the
+    recipe: on a CPU, one that was killed and started again ends in the same weights as one that
+    was not, and so does one whose last.keras was lost, which goes on from best.keras.
 
     Args:
         recipe: `Recipe`.
@@ -44,7 +45,8 @@ def train(recipe, run_dir):
 
     Raises:
         UserError: If the recipe does not fit the model, the data or the devices, or if `run_dir`
-            holds something else.
+            holds something else, lacks or has damaged checkpoints that are needed, or is being
+            trained by another process.
         FloatingPointError: If the loss or a weight is no longer finite. The last good checkpoint
             stays.
         OSError: If the data cannot be read or the run cannot be written.
