@@ -76,7 +76,7 @@ def test_own_families_have_every_option(own_families, name, options, tmp_path, r
     assert keras_resnets.complexity(loaded, (64, 64)).total == model.count_params()
 
 
-@pytest.mark.parametrize("survival", [1.0, 0.5])
+@pytest.mark.parametrize("survival", [pytest.param(1.0, marks=pytest.mark.slow), 0.5])
 @pytest.mark.parametrize(
     "wiring",
     [{"activation": name} for name in ("bn_after_add", "relu_preact", "full_preact")]

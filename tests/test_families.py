@@ -125,7 +125,7 @@ def test_every_variable_gets_a_gradient(name, rng):
     assert all(0 < value < np.inf for value in found.values()), found
 
 
-@pytest.mark.parametrize("survival", [1.0, 0.5])
+@pytest.mark.parametrize("survival", [1.0, pytest.param(0.5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "options",
     [{"activation": name} for name in ("bn_after_add", "relu_before_add", "relu_preact")]

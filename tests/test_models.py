@@ -101,7 +101,8 @@ def test_head_options():
     def shape(**options):
         return keras_resnets.ResNet20(width=4, **options).output_shape
 
-    assert shape(include_top=False) == (None, 8, 8, 16)
+    assert shape(include_top=False) == (None, None, None, 16)
+    assert shape(include_top=False, input_shape=(32, 32, 3)) == (None, 8, 8, 16)
     assert shape(include_top=False, pooling="avg") == (None, 16)
     assert shape(include_top=False, input_shape=(None, None, 1)) == (None, None, None, 16)
     assert shape(input_shape=(9, 8, 5)) == (None, 10)

@@ -96,6 +96,8 @@ def _without_sharing(config):
 
 def _is_storable(value):
     if isinstance(value, dict):
+        if "class_name" not in value:  # a lambda's bytes, for one
+            return False
         try:
             keras.saving.deserialize_keras_object(value, safe_mode=True)
         except (TypeError, ValueError, KeyError, ImportError, AttributeError):
