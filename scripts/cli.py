@@ -84,8 +84,11 @@ def run(main, positional=False):
             main(argv[1:]) if positional else main()
             sys.stdout.flush()
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+            with contextlib.suppress(OSError):  # `| head` may be gone
+                sys.stdout.flush()
+            print("interrupted", file=sys.stderr, flush=True)
+            # Not sys.exit: threads that still read images may crash while Python takes itself down.
+            os._exit(INTERRUPTED)
         except Exception as error:
             if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python flushes at its end

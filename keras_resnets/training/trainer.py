@@ -72,6 +72,8 @@ def train(recipe, run_dir):
 
 
 def _train(recipe, run):
+    start = run.start()
+    history = start.history
     strategy = make_strategy(recipe.strategy, recipe.logical_devices)
     replicas = strategy.num_replicas_in_sync
     if recipe.batch_size % replicas:
@@ -97,8 +99,6 @@ def _train(recipe, run):
             f"Received: batch_size={recipe.batch_size}"
         )
     steps = recipe.steps_per_epoch or full_epoch
-    start = run.start()
-    history = start.history
     preprocessing = (
         Preprocessing(**start.config["preprocessing"])
         if start.path
