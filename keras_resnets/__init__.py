@@ -5,7 +5,16 @@ from keras_resnets._backend import check_backend
 check_backend()
 
 # All rooms, so that whatever a .keras file names is registered.
-from keras_resnets import analysis, data, images, layers, models, serving, training  # noqa: E402
+from keras_resnets import (  # noqa: E402
+    analysis,
+    data,
+    images,
+    layers,
+    models,
+    serving,
+    training,
+    weights,
+)
 from keras_resnets._version import __version__  # noqa: E402
 from keras_resnets.analysis import complexity  # noqa: E402
 from keras_resnets.images import Preprocessing  # noqa: E402
@@ -129,5 +138,5 @@ __all__ = [
     "WideResNet40_8", "WideResNet50_2", "WideResNet52_1", "__version__", "analysis", "complexity",
     "create_model", "data", "dpn", "expected_depth", "extract_column", "feature_extractor",
     "fractalnet", "fusenet", "fusenet_imagenet", "images", "layers", "list_models", "load_model",
-    "models", "resnet", "resnet_cifar", "serving", "training", "wide_resnet",
+    "models", "resnet", "resnet_cifar", "serving", "training", "weights", "wide_resnet",
 ]

@@ -21,6 +21,7 @@ _ENTRY = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 # What an error names of the options.
 _COMMON = ("num_classes", "input_shape", "stem", "include_top", "norm")
+_WEIGHTS = "weights"  # which a builder takes beside its options
 
 _RETURNS = """
 Returns:
@@ -111,14 +112,20 @@ def _make_builder(name, registry_name, options, family_name, fixed, is_variant):
     def builder(*args, **given):
         if args:
             raise UserError(f"{name} takes its options by name. Received: {args[0]!r} without one")
-        return build(given)
+        weights = given.pop(_WEIGHTS, None)
+        if weights is None:
+            return build(given)
+        _checked(name, options, fixed, family_name, given)
+        from keras_resnets.weights import loading  # which builds networks in its turn
+
+        return loading.build(builder, given, weights)
 
     builder.__name__ = builder.__qualname__ = name
     builder.__module__ = options.__module__
     builder.__signature__ = _signature(options, fixed)
     builder.__doc__ = _documentation(name, options, family_name, fixed)
     builder.options, builder.family = options, family_name
-    builder.fixed, builder.build = fixed, build
+    builder.fixed, builder.build, builder.registry_name = fixed, build, registry_name
     registry.register(registry_name, builder, is_variant)
     return builder
 
@@ -126,7 +133,7 @@ def _make_builder(name, registry_name, options, family_name, fixed, is_variant):
 def _checked(name, options, fixed, family_name, given):
     """The options that were given with those that are fixed."""
     known = [field.name for field in dataclasses.fields(options)]
-    free = [key for key in known if key not in fixed]
+    free = [key for key in (*known, _WEIGHTS) if key not in fixed]
     for key, value in given.items():
         if key not in known:
             raise UserError(
@@ -151,10 +158,11 @@ def _signature(options, fixed):
     fields = {field.name: field for field in dataclasses.fields(options)}
     names = [key for cls in _bases(options) for key in vars(cls).get("__annotations__", ())]
     hidden = {*fixed, *_unused(options, fixed)}
-    free = [key for key in dict.fromkeys(names) if key in fields and key not in hidden]
+    free = [key for key in dict.fromkeys(names) if key in (*fields, _WEIGHTS) and key not in hidden]
+    defaults = {key: field.default for key, field in fields.items()} | {_WEIGHTS: None}
     return inspect.Signature(
         [
-            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=fields[key].default)
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=defaults[key])
             for key in free
         ]
     )

@@ -4,6 +4,7 @@ import abc
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -64,6 +65,10 @@ class Options(abc.ABC):
         input_shape: `(height, width, channels)`; sides may be `None`. Defaults to the stem's,
             `(224, 224, 3)` for imagenet, `(32, 32, 3)` for cifar, and without top to
             `(None, None, 3)`.
+        weights: String or path: trained weights to start from, `None` for new ones. The name of a
+            set (`"IMAGENET1K_V2"`, see `keras_resnets.weights.SETS`) or a file of torch.save,
+            safetensors, NumPy or Keras; options that are not given are then those of its network.
+            No part of `Network.options`.
         stem: `"imagenet"` (7x7 stride 2, max-pool; sides from 32) or `"cifar"` (3x3 stride 1;
             sides from 8).
         stem_width: Int. Channels of the stem. `None` is the family's own rule, most often the
@@ -84,6 +89,7 @@ class Options(abc.ABC):
 
     num_classes: Count = 1000
     input_shape: tuple[int | None, int | None, int] | None = None
+    weights: dataclasses.InitVar[str | os.PathLike[str] | None] = None  # the builder's, not kept
     stem: str | None = "imagenet"
     stem_width: Count | None = None
     norm: Literal["batch", "sync_batch", "group"] = "batch"
@@ -106,7 +112,7 @@ class Options(abc.ABC):
     epsilon: ClassVar[float | None] = None
     kernel_initializer: ClassVar[Any] = None
 
-    def __post_init__(self):
+    def __post_init__(self, weights):
         for field in dataclasses.fields(self):
             value = as_python(field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)

@@ -87,6 +87,7 @@ class ResidualNet(Options, Wiring, StochasticDepth):
             net=self,
             shortcut=self.shortcut_kind,
             activated=not self.has_bare_stem,
+            plain_start=self.has_plain_start,
             end=self.end_branch,
         )
 
@@ -105,6 +106,11 @@ class ResidualNet(Options, Wiring, StochasticDepth):
         A max-pool follows those of the imagenet stem, which hence keeps them.
         """
         return self.activation == "full_preact" and self.stem == "cifar"
+
+    @property
+    def has_plain_start(self):
+        """Whether the first block of the net begins as every other."""
+        return False
 
     def trunk_of(self, depths, replaced):
         """The trunk with so many blocks a stage; `replaced` strides become dilation."""

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from keras_resnets.checks import Count, is_count, must
 from keras_resnets.models.builders import family, variant
+from keras_resnets.models.options import Unused
 from keras_resnets.models.residual_net import ResidualNet
 
 BLOCKS = {
@@ -41,6 +42,8 @@ class ResNet(ResidualNet):
         output_stride: 32, 16 or 8: input pixels a pixel of the last map. Below 32 the strides of
             the last stages become dilation, and the first block of such a stage keeps the
             dilation before it. With the cifar stem 8, all there is. `None` leaves all strides.
+        bare_stem: Boolean, with `activation="full_preact"`: the stem is a convolution and the pool
+            alone, and the first block begins as every other (timm's `resnetv2.py`).
         replace_stride_with_dilation: `None` or three booleans, for stages 2, 3 and 4, as in
             torchvision; basic blocks, which torchvision refuses, are dilated by the same rule.
     """
@@ -49,6 +52,7 @@ class ResNet(ResidualNet):
     depth: Literal[18, 34, 50, 101, 152, 200] = 50
     shortcut: Literal["A", "B", "C"] = "B"
     output_stride: Literal[8, 16, 32] | None = None
+    bare_stem: bool = False
     replace_stride_with_dilation: tuple[bool, bool, bool] | None = None
 
     decides_blocks: ClassVar[str] = "depth"
@@ -56,6 +60,19 @@ class ResNet(ResidualNet):
     @property
     def block_kind(self):
         return BLOCKS[self.depth][0]
+
+    @property
+    def has_bare_stem(self):
+        return self.bare_stem or super().has_bare_stem
+
+    @property
+    def has_plain_start(self):
+        return self.bare_stem
+
+    def unused(self):
+        for option, value in (("activation", "full_preact"), ("stem", "imagenet")):
+            if getattr(self, option) != value:
+                yield Unused(("bare_stem",), f"{option}={getattr(self, option)!r}", option)
 
     def check(self):
         full, replaced = self._full_stride, self.replace_stride_with_dilation

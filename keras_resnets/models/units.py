@@ -75,7 +75,9 @@ def _skippable(x, branch, name):
     return model
 
 
-def residual_unit(x, convolutions, place, *, net, shortcut, activated=True, end=None):
+def residual_unit(
+    x, convolutions, place, *, net, shortcut, activated=True, plain_start=False, end=None
+):
     """The convolutions with their batch norms and ReLUs, merged with the shortcut.
 
     In the pre-activation placements the layers before the first convolution are shared by branch
@@ -93,6 +95,8 @@ def residual_unit(x, convolutions, place, *, net, shortcut, activated=True, end=
         shortcut: `"A"`, `"B"` or `"C"`.
         activated: Boolean. Whether the stem ends in the first block's activation. Defaults to
             `True`.
+        plain_start: Boolean. Whether the first block shares its activation only where the shape
+            changes, as every other. Defaults to `False`.
         end: `end(y, place) -> y`, further layers at the end of the branch (an attention module), or
             `None`. Defaults to `None`.
 
@@ -105,9 +109,10 @@ def residual_unit(x, convolutions, place, *, net, shortcut, activated=True, end=
     act = functools.partial(activate, name=name, net=net)
 
     before = placement.before
+    is_start = place.is_first and not plain_start
     if place.is_first and activated:
         before = ()
-    elif before and (place.is_first or place.stride > 1 or x.shape[-1] != channels):
+    elif before and (is_start or place.stride > 1 or x.shape[-1] != channels):
         x, before = act(x, before, number=0), ()
         place.activated.append(x)
 

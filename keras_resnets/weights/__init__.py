@@ -1,0 +1,8 @@
+"""Other people's trained weights: `ResNet50(weights="IMAGENET1K_V2")`, `weights.open("x.pth")`."""
+
+from keras_resnets.weights.files import read
+from keras_resnets.weights.loading import DIALECTS, build, load
+from keras_resnets.weights.loading import open_network as open  # noqa: A004
+from keras_resnets.weights.named import SETS, NamedWeights
+
+__all__ = ["DIALECTS", "SETS", "NamedWeights", "build", "load", "open", "read"]

@@ -1,0 +1,81 @@
+"""Weights of ours in the names of others."""
+
+import contextlib
+import os
+import tempfile
+
+import numpy as np
+
+from keras_resnets._version import __version__
+from keras_resnets.checks import check_choice
+from keras_resnets.errors import UserError
+from keras_resnets.weights.dialect import BATCH_COUNTER, torch_slots
+from keras_resnets.weights.files import write_safetensors
+from keras_resnets.weights.loading import DIALECTS, wiring_difference
+from keras_resnets.weights.own import OWN
+from keras_resnets.weights.tensors import Checkpoint, as_tensor
+
+# What a file says of its network, of the network's config.
+_DESCRIPTION = ("registry_name", "options", "preprocessing", "class_names")
+_WRITABLE = {d.name: d for d in DIALECTS if d.slots is torch_slots or d is OWN}
+
+
+def save(network, path, dialect="torchvision", half=False):
+    """Writes the weights of a network to a `.safetensors` file in the names of others.
+
+    What is written for torchvision, its `load_state_dict(strict=True)` takes.
+
+    Args:
+        network: `Network`.
+        path: String or path of a new file.
+        dialect: String, the name of one of `weights.DIALECTS`, `"keras_resnets"` among them.
+            Defaults to `"torchvision"`.
+        half: Boolean. Whether kernels are written in float16, to save space; statistics, scales
+            and biases never are. Defaults to `False`.
+
+    Raises:
+        UserError: If the dialect's networks are none that compute what this one does.
+        FileExistsError: If the file exists.
+    """
+    path = os.fspath(path)
+    check_choice("dialect", dialect, _WRITABLE)
+    if not path.endswith(".safetensors"):
+        raise UserError(f"`path` must end in .safetensors. Received: path={path!r}")
+    if os.path.exists(path):
+        raise FileExistsError(f"{path} exists; name a new file")
+    chosen = _WRITABLE[dialect]
+    tensors = {}
+    for slot in chosen.table(network):
+        value = np.asarray(slot.variable).astype(np.float32)
+        if half and value.ndim > 1:
+            value = value.astype(np.float16)
+        tensors[slot.key] = slot.give(value)
+        if slot.key.endswith(".running_var"):
+            counter = f"{slot.key.rpartition('.')[0]}.{BATCH_COUNTER}"
+            tensors[counter] = np.zeros((), np.int64)
+    if chosen is not OWN:
+        _check(network, chosen, tensors)
+    config = network.get_config()
+    description = {key: config[key] for key in _DESCRIPTION} | {"version": __version__}
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, exist_ok=True)
+    handle, part = tempfile.mkstemp(suffix=".safetensors", prefix=".part-", dir=folder)
+    os.close(handle)
+    try:
+        write_safetensors(part, tensors, description)
+        os.link(part, path)  # unlike a rename it never overwrites
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def _check(network, dialect, tensors):
+    """Refuses a network that the dialect's code would compute differently."""
+    seen = Checkpoint(network.name, {key: as_tensor(value) for key, value in tensors.items()})
+    description = dialect.describe(dialect, seen)
+    why = dialect.refuse(tensors) or ("" if description else "none has its blocks")
+    difference = description and wiring_difference(network, description)
+    if difference:
+        why = "it has {0}={2!r}, and theirs have {1!r}".format(*difference)
+    if why:
+        raise UserError(f"No network of {dialect.name} computes what {network.name} does: {why}")
