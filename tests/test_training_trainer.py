@@ -11,7 +11,7 @@ from keras_resnets import data
 from keras_resnets.errors import UserError
 from keras_resnets.models.files import load_model
 from keras_resnets.training import Recipe, RunDirectory, evaluate, train
-from keras_resnets.training.trainer import make_preprocessing
+from keras_resnets.training.initial import make_preprocessing
 
 SETTINGS = {
     "model": "resnet_cifar",

@@ -47,6 +47,15 @@ def assert_same(network, expected, bound=1e-4):
         assert np.abs(found - logits).max() <= bound * np.abs(logits).max(), sides
 
 
+def dialect_of(name):
+    where, _, model = name.partition("/")
+    if where == "timm" and "dpn" in model:
+        where = "timm_dpn_b" if model.endswith("b") else "timm_dpn"
+    elif where == "timm":
+        where = "timm_resnetv2" if "v2" in model else "torchvision"
+    return next(dialect for dialect in weights.DIALECTS if dialect.name == where)
+
+
 @pytest.mark.torch
 @pytest.mark.skipif(not PYTHON.exists(), reason="needs torch: bash scripts/torch_env.sh")
 @pytest.mark.parametrize("name", NETS)
@@ -61,12 +70,7 @@ def test_outputs_are_those_of_torch_and_back(name, tmp_path):
         values = torch_nets.values(f"here {variable.path}", tuple(variable.shape))
         is_variance = "variance" in variable.path
         variable.assign(np.abs(values) + 0.5 if is_variance else values * 0.5)
-    dialects = [d.name for d in weights.DIALECTS if name.split("/")[0] in d.name]
-    if name.startswith("timm/res"):
-        dialects = ["timm's resnetv2" if "v2" in name else "torchvision"]
-    elif "dpn" in name:
-        dialects = [f"timm's dpn{', variant b' if name.endswith('b') else ''}"]
-    save(network, tmp_path / "back.safetensors", dialects[0])
+    save(network, tmp_path / "back.safetensors", dialect_of(name).name)
     run("read", name, str(tmp_path / "back.safetensors"), str(tmp_path))
     assert_same(network, dict(np.load(tmp_path / "outputs.npz")))
 
@@ -84,12 +88,7 @@ def test_outputs_are_those_that_torch_gave(name, tmp_path):
         classes = {"kuangliu": 10, "weiaicunzai": 100}.get(where)
         options = {"stem": "cifar", "num_classes": classes} if classes else {}
         builder = lambda: keras_resnets.create_model(model, **options)  # noqa: E731
-    dialect = next(
-        d
-        for d in weights.DIALECTS
-        if where in d.name and (where != "timm" or ("v2" in d.name) == ("v2" in model))
-        and ("variant" in d.name) == model.endswith("b")
-    )
+    dialect = dialect_of(name)
     slots = dialect.table(builder())
     tensors = {slot.key: torch_nets.values(slot.key, slot.shape) for slot in slots}
     write_safetensors(tmp_path / "net.safetensors", tensors)

@@ -3,6 +3,7 @@
     python torch_nets.py write NAME FOLDER       NAME.pth, and outputs.npz
     python torch_nets.py read NAME FILE FOLDER   outputs.npz of the weights in a .safetensors file
     python torch_nets.py golden FILE             outputs of small nets, for the default tests
+    python torch_nets.py files FOLDER            torch_zip.pth and torch_legacy.th
 
 All random numbers are those of `values`, which needs NumPy only: the tests make the same.
 """
@@ -156,6 +157,38 @@ def outputs(net, sides):
         return net(torch.from_numpy(image(sides).transpose(0, 3, 1, 2)))[0].numpy()
 
 
+def write_files(folder):
+    """A checkpoint with everything that one may hold, in both forms of torch.save."""
+    import argparse
+    import collections
+
+    import torch
+
+    numbers = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
+    tensors = collections.OrderedDict(
+        float32=numbers,
+        tied=numbers,
+        strided=numbers.permute(2, 0, 1)[1:, :, ::2],
+        expanded=torch.ones(1, 2).expand(3, 2),
+        scalar=torch.tensor(7.0),
+        empty=torch.zeros(0, 3),
+        parameter=torch.nn.Parameter(numbers + 0.5),
+    )
+    for kind in ("float64", "float16", "bfloat16", "int64"):
+        tensors[kind] = numbers.to(getattr(torch, kind))
+    content = {
+        "epoch": 3,
+        "args": argparse.Namespace(lr=0.1),
+        "best": np.float64(0.5),
+        "kind": np.dtype("float32"),
+        "device": torch.device("cpu"),
+        "state_dict": collections.OrderedDict((f"module.{k}", v) for k, v in tensors.items()),
+        "optimizer": {"state": {0: {"momentum": numbers}}, "param_groups": [{"lr": 0.1}]},
+    }
+    torch.save(content, f"{folder}/torch_zip.pth")
+    torch.save(content, f"{folder}/torch_legacy.th", _use_new_zipfile_serialization=False)
+
+
 def main(task, name, *places):
     import torch
 
@@ -167,6 +200,8 @@ def main(task, name, *places):
             found[each] = outputs(net, (64, 80))[:10]
         np.savez(name, **found)
         return
+    if task == "files":
+        return write_files(name)
     net = make(name)
     if task == "write":
         torch.save(net.state_dict(), f"{places[0]}/net.pth")

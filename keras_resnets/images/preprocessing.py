@@ -103,6 +103,37 @@ class Preprocessing:
         std = tf.constant(self.std, tf.float32) * 255.0
         return (tf.cast(image, tf.float32) - mean) / std
 
+    def for_size(self, size):
+        """The same for images of another size.
+
+        Where it crops, resizing and crop grow alike; else images are resized to `size`.
+
+        Args:
+            size: `(height, width)` in pixels.
+
+        Returns:
+            `Preprocessing`.
+        """
+        if not self.crop:
+            return dataclasses.replace(self, resize=size)
+        grown, resize = min(size) / min(self.crop), self.resize
+        if resize is not None:
+            is_int = isinstance(resize, int)
+            resize = int(resize * grown) if is_int else tuple(round(x * grown) for x in resize)
+        return dataclasses.replace(self, resize=resize, crop=size)
+
+    def for_channels(self, channels):
+        """The same for images of other channels: their mean for one, in turn for more."""
+        if channels == self.channels:
+            return self
+        mean, std = (
+            (sum(values) / len(values),)
+            if channels == 1
+            else tuple(values[place % len(values)] for place in range(channels))
+            for values in (self.mean, self.std)
+        )
+        return dataclasses.replace(self, mean=mean, std=std)
+
     def _size(self, image):
         """`(height, width)` of the image once it is resized."""
         if isinstance(self.resize, tuple):

@@ -1,7 +1,5 @@
 """A trained network at another image size."""
 
-import dataclasses
-
 from keras_resnets.errors import UserError
 from keras_resnets.models.network import Network
 
@@ -32,14 +30,5 @@ def at_image_size(model, side):
             )
         with model.distribute_strategy.scope():
             model = model.copy_with(input_shape=(None, None, channels))
-    if preprocessing.crop:
-        grown = side / min(preprocessing.crop)
-        resize = preprocessing.resize
-        if resize is not None:
-            is_int = isinstance(resize, int)
-            resize = round(resize * grown) if is_int else tuple(round(x * grown) for x in resize)
-        changes = {"resize": resize, "crop": (side, side)}
-    else:
-        changes = {"resize": (side, side)}
-    model.preprocessing = dataclasses.replace(preprocessing, **changes)
+    model.preprocessing = preprocessing.for_size((side, side))
     return model

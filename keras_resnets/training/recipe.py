@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_resnets.checks import must
 from keras_resnets.data import parse_augment
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
@@ -20,7 +21,9 @@ from keras_resnets.training.schedules import SCHEDULES, check_boundaries
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 # What training itself decides, or what its loss on logits rules out.
-RESERVED_OPTIONS = ("num_classes", "input_shape", "include_top", "classifier_activation")
+RESERVED_OPTIONS = (
+    "num_classes", "input_shape", "include_top", "classifier_activation", "weights"
+)
 
 
 def _field(help, default=dataclasses.MISSING, **metadata):  # noqa: A002
@@ -44,6 +47,10 @@ class Recipe:
     model: str = _field("Registry name of the network: `python scripts/models.py` lists them.")
     option: tuple = _field(
         "Option of the builder, key=value; repeatable.", default=(), repeatable=True
+    )
+    init: str = _field(
+        "Weights to start from: a file (torch, safetensors, Keras) or a name (IMAGENET1K_V2).",
+        default="",
     )
     dataset: str = _field("A tfds name, `digits`, or a folder of class folders.")
     data_dir: str = _field("Folder of prepared tfds sets.", default="", where=True)
@@ -138,18 +145,13 @@ class Recipe:
         Raises:
             UserError: If an entry is not key=value, comes twice, or is for training to decide.
         """
-        options = {}
-        for entry in self.option:
-            key, equals, text = entry.partition("=")
-            key = key.strip()
-            self._must("option", equals and key.isidentifier(), "key=value")
-            self._must("option", key not in options, f"given once for each key ({key!r} is not)")
-            if key in RESERVED_OPTIONS:
+        options = parse_options(self.option)
+        for key in RESERVED_OPTIONS:
+            if key in options:
                 raise UserError(
-                    f"`option` must not set {key!r}: training does, from the data and "
-                    f"`image_size`. Received: option={entry!r}"
+                    f"`option` must not set {key!r}: training does, from its own flags and the "
+                    f"data. Received: option='{key}={options[key]}'"
                 )
-            options[key] = _literal(text.strip())
         return options
 
     def flag_lines(self):
@@ -183,6 +185,28 @@ class Recipe:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not a recipe: {error}") from None
+
+
+def parse_options(entries):
+    """Options of a builder from `key=value` entries; values are Python literals, or else strings.
+
+    Args:
+        entries: Iterable of strings.
+
+    Returns:
+        Dictionary.
+
+    Raises:
+        UserError: If an entry is not key=value, or comes twice.
+    """
+    options = {}
+    for entry in entries:
+        key, equals, text = entry.partition("=")
+        key = key.strip()
+        must("option", entry, equals and key.isidentifier(), "key=value")
+        must("option", entry, key not in options, f"given once for each key ({key!r} is not)")
+        options[key] = _literal(text.strip())
+    return options
 
 
 def _literal(text):

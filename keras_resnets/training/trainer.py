@@ -6,26 +6,21 @@ import sys
 import keras
 import tensorflow as tf
 
-from keras_resnets import data
+from keras_resnets import data, weights
 from keras_resnets.analysis.plots import plot_curves
 from keras_resnets.data import data_error
 from keras_resnets.errors import UserError
-from keras_resnets.models import Preprocessing, create_model
 from keras_resnets.models.policies import dtype_policy
-from keras_resnets.models.stems import STEMS
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.checkpoint import best_epoch
 from keras_resnets.training.console import announce, make_console
 from keras_resnets.training.distribution import make_strategy
+from keras_resnets.training.initial import input_size, make_network, make_preprocessing
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.schedules import make_schedule
 from keras_resnets.training.summaries import Summaries
-
-DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
-# The share of an image's shorter side that the central crop keeps: 224 of 256.
-CROP_SHARE = 0.875
 
 
 def train(recipe, run_dir):
@@ -76,6 +71,8 @@ def _train(recipe, run):
     history = start.history
     strategy = make_strategy(recipe.strategy, recipe.logical_devices)
     replicas = strategy.num_replicas_in_sync
+    if recipe.init and not start.path:
+        weights.locate(recipe.init, recipe.model)  # before the images are read
     if recipe.batch_size % replicas:
         raise UserError(
             f"`batch_size` must be divisible by the {replicas} replicas. "
@@ -99,17 +96,13 @@ def _train(recipe, run):
             f"Received: batch_size={recipe.batch_size}"
         )
     steps = recipe.steps_per_epoch or full_epoch
-    preprocessing = (
-        Preprocessing(**start.config["preprocessing"])
-        if start.path
-        else make_preprocessing(splits.train, recipe.image_size)
-    )
+    preprocessing = None if start.path else make_preprocessing(splits.train, recipe.image_size)
     size = input_size(splits.train, recipe.image_size)
     images = _fingerprints(splits)
     if start.path:
         _require_same_images(start, splits.train, steps, run, images)
     keras.utils.set_random_seed(recipe.seed)
-    model = _build(recipe, splits.train, preprocessing, size, strategy, steps)
+    model = _build(recipe, splits.train, preprocessing, size, strategy, steps, start)
     announce(recipe, splits, strategy, steps)
     run.prepare(recipe, [device.name for device in tf.config.list_logical_devices()], images)
     if start.path:
@@ -134,42 +127,9 @@ def _train(recipe, run):
     return _results(model, recipe, run, history, splits.test)
 
 
-def input_size(source, image_size):
-    """`(height, width)` of the network's input: as asked for, as the images', or 224."""
-    if image_size:
-        return (image_size, image_size)
-    return source.image_shape[:2] if source.image_shape else DEFAULT_SIZE
-
-
-def make_preprocessing(source, image_size=0):
-    """The evaluation preprocessing for a training set.
-
-    Images of one shape are resized to the input's; others so that the central crop keeps 224 of
-    256 pixels of the shorter side.
-
-    Args:
-        source: `data.Source` of the training images.
-        image_size: Int, side of the square input. 0 takes the images' own size, or 224.
-    """
-    mean, std = data.statistics(source)
-    size, shape = input_size(source, image_size), source.image_shape
-    if shape and shape[:2] == size:
-        return Preprocessing(mean, std)
-    if shape:
-        return Preprocessing(mean, std, resize=size)
-    return Preprocessing(mean, std, resize=round(min(size) / CROP_SHARE), crop=size)
-
-
-def _build(recipe, source, preprocessing, size, strategy, steps):
+def _build(recipe, source, preprocessing, size, strategy, steps, start):
     with strategy.scope(), dtype_policy(recipe.precision):
-        model = create_model(
-            recipe.model,
-            num_classes=len(source.class_names),
-            input_shape=(*size, source.channels),
-            **recipe.model_options(),
-        )
-        model.preprocessing = preprocessing
-        model.class_names = source.class_names
+        model = make_network(recipe, source, preprocessing, size, start.config)
         schedule = make_schedule(
             recipe.schedule,
             recipe.lr,

@@ -72,12 +72,7 @@ def read(path):
 
 
 def _torch(path):
-    content, notes = torch_files.read(path), ()
-    while isinstance(content, dict) and not any(isinstance(v, Tensor) for v in content.values()):
-        wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
-        if wrapper is None:
-            break
-        content, notes = content[wrapper], (*notes, f"the weights under `{wrapper}` were taken")
+    content, notes = unwrap(torch_files.read(path))
     if not isinstance(content, dict):
         raise UserError(f"it holds a {type(content).__name__}, not a dictionary of tensors")
     tensors = {
@@ -86,6 +81,17 @@ def _torch(path):
         if isinstance(value, Tensor) and key not in _COUNTERS
     }
     return Checkpoint(path, tensors, notes=notes)
+
+
+def unwrap(content):
+    """What a checkpoint has its tensors in, and what was taken off: a pair of it and strings."""
+    notes = ()
+    while isinstance(content, dict):
+        wrapper = next((key for key in _WRAPPERS if isinstance(content.get(key), dict)), None)
+        if wrapper is None:
+            break
+        content, notes = content[wrapper], (*notes, f"the weights under `{wrapper}` were taken")
+    return content, notes
 
 
 def _safetensors(path):

@@ -46,7 +46,7 @@ def _version_2(tensors):
 
 
 APPLICATIONS = Dialect(
-    name="keras.applications",
+    name="keras_applications",
     source="keras-team/keras, keras/src/applications/resnet.py",
     ends={"stem_conv": "conv1_conv", "stem_bn": "conv1_bn", "logits": "predictions"},
     block="conv{next}_block{index}",

@@ -8,7 +8,7 @@ from keras_resnets.images import Preprocessing
 
 _HERE = pathlib.Path(__file__).parent
 _OF_CIFAR = ("akamaster", "kuangliu", "weiaicunzai")
-_CIFAR_SIDE, _IMAGENET_SIDE = 32, 224
+_CIFAR_SIZE, _IMAGENET_SIZE = (32, 32), (224, 224)
 
 
 @functools.cache
@@ -44,36 +44,31 @@ def preprocessing(network, dialect, carried=None, named=None, path=None):
     Returns:
         `Preprocessing` for the network's channels, or `None` if nothing is known.
     """
+    *sides, channels = network.input_shape[1:]
     if carried:
-        return Preprocessing(**carried)
-    published = _beside(path) or {}
-    mean, std = published.get("mean", dialect.mean), published.get("std", dialect.std)
+        found = Preprocessing(**carried)
+    else:
+        found = _published(dialect, named, _beside(path) or {})
+    if found is None:
+        return None
+    size = found.crop or found.resize
+    if None not in sides and isinstance(size, tuple) and size != tuple(sides):
+        found = found.for_size(tuple(sides))
+    return found.for_channels(channels)
+
+
+def _published(dialect, named, beside):
+    mean, std = beside.get("mean", dialect.mean), beside.get("std", dialect.std)
     if not mean:
         return None
-    height, width, channels = network.input_shape[1:]
-    share = published.get("crop_pct", dialect.resize_share)
-    if getattr(named, "resize", 0):
-        share = named.crop / named.resize
-    side = _IMAGENET_SIDE if share else _CIFAR_SIDE
-    size = (height or side, width or side)
-    resize, crop = (int(min(size) / share), size) if share else (size, None)
-    interpolation = published.get("interpolation", dialect.interpolation)
-    if getattr(named, "resize", 0):
-        interpolation = named.interpolation
-    return Preprocessing(
-        mean=_for_channels(mean, channels),
-        std=_for_channels(std, channels),
-        resize=resize,
-        crop=crop,
-        interpolation=interpolation,
-    )
-
-
-def _for_channels(values, channels):
-    """Statistics for images of other channels than three: as the stem's kernel is adapted."""
-    if channels == 1:
-        return (sum(values) / len(values),)
-    return tuple(values[place % len(values)] for place in range(channels))
+    share = beside.get("crop_pct", dialect.resize_share)
+    interpolation = beside.get("interpolation", dialect.interpolation)
+    if named:
+        share, interpolation = named.crop / named.resize, named.interpolation
+    if not share:
+        return Preprocessing(mean, std, resize=_CIFAR_SIZE, interpolation=interpolation)
+    resize = int(min(_IMAGENET_SIZE) / share + 1e-6)  # truncated, as timm
+    return Preprocessing(mean, std, resize, crop=_IMAGENET_SIZE, interpolation=interpolation)
 
 
 def _beside(path):

@@ -112,16 +112,36 @@ def build(builder, given, source):
     return _build(builder, given, found)
 
 
-def _open(source, model, whole=False):
-    set_ = None
+def locate(source, model=None):
+    """Finds weights, and fetches them where they are asked for by name and not there yet.
+
+    Args:
+        source: String or path of a file, or the name of a set.
+        model: String, the registry name of the network, which decides what a name means.
+
+    Returns:
+        The path, and the `NamedWeights` or `None`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        UserError: If the network has no set of that name.
+        OSError: If a set can be neither found nor fetched.
+    """
     if not isinstance(source, str | os.PathLike):
         raise UserError(
             f"`weights` must be a path or a name, or None. Received: weights={source!r}"
         )
-    if named.is_name(source):
-        set_ = named.find(source, model)
-        source = named.fetch(set_)
-    checkpoint = files.read(source)
+    if not named.is_name(source):
+        if not os.path.exists(source):
+            raise FileNotFoundError(f"There is no file of weights {os.fspath(source)}")
+        return os.fspath(source), None
+    found = named.find(source, model)
+    return os.fspath(named.fetch(found)), found
+
+
+def _open(source, model, whole=False):
+    path, set_ = locate(source, model)
+    checkpoint = files.read(path)
     dialect = _dialect_of(checkpoint)
     reason = dialect.refuse(checkpoint.tensors)
     if reason:

@@ -45,8 +45,8 @@ def _dpn(name, last):
     )
 
 
-DPN = _dpn("timm's dpn", {"conv3": "c1x1_c.conv"})
-DPN_B = _dpn("timm's dpn, variant b", {"conv3": "c1x1_c1", "dense_conv": "c1x1_c2"})
+DPN = _dpn("timm_dpn", {"conv3": "c1x1_c.conv"})
+DPN_B = _dpn("timm_dpn_b", {"conv3": "c1x1_c1", "dense_conv": "c1x1_c2"})
 
 def _standardized(tensors):
     """Why BiT's nets are refused, whose names are the same; `None` for those with batch norm."""
@@ -56,7 +56,7 @@ def _standardized(tensors):
 
 
 RESNETV2 = Dialect(
-    name="timm's resnetv2",
+    name="timm_resnetv2",
     source="huggingface/pytorch-image-models, timm/models/resnetv2.py",
     ends={"stem_conv": "stem.conv", "final_bn": "norm", "logits": "head.fc"},
     block="stages.{previous}.blocks.{before}",

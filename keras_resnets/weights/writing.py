@@ -1,6 +1,5 @@
 """Weights of ours in the names of others."""
 
-import contextlib
 import os
 import tempfile
 
@@ -38,11 +37,9 @@ def save(network, path, dialect="torchvision", half=False):
         FileExistsError: If the file exists.
     """
     path = os.fspath(path)
-    check_choice("dialect", dialect, _WRITABLE)
+    check_writable(dialect)
     if not path.endswith(".safetensors"):
         raise UserError(f"`path` must end in .safetensors. Received: path={path!r}")
-    if os.path.exists(path):
-        raise FileExistsError(f"{path} exists; name a new file")
     chosen = _WRITABLE[dialect]
     tensors = {}
     for slot in chosen.table(network):
@@ -57,16 +54,33 @@ def save(network, path, dialect="torchvision", half=False):
         _check(network, chosen, tensors)
     config = network.get_config()
     description = {key: config[key] for key in _DESCRIPTION} | {"version": __version__}
-    folder = os.path.dirname(path) or "."
-    os.makedirs(folder, exist_ok=True)
-    handle, part = tempfile.mkstemp(suffix=".safetensors", prefix=".part-", dir=folder)
-    os.close(handle)
-    try:
-        write_safetensors(part, tensors, description)
+    write_new(path, lambda part: write_safetensors(part, tensors, description))
+
+
+def check_writable(dialect):
+    """Raises a UserError unless weights can be written in the names of this dialect."""
+    check_choice("dialect", dialect, _WRITABLE)
+
+
+def write_new(path, function):
+    """Writes a file that must not exist yet: whole or not at all.
+
+    Args:
+        path: String.
+        function: Function that writes the file to the path that it is given, of the same suffix.
+
+    Raises:
+        FileExistsError: If the file exists.
+        OSError: If it cannot be written.
+    """
+    folder, name = os.path.split(path)
+    if os.path.exists(path):
+        raise FileExistsError(f"{path} exists; name a new file")
+    os.makedirs(folder or ".", exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder or ".") as place:
+        part = os.path.join(place, name)
+        function(part)
         os.link(part, path)  # unlike a rename it never overwrites
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
 
 
 def _check(network, dialect, tensors):

@@ -1,0 +1,79 @@
+"""The network of a run before its first step, and what its images go through."""
+
+import dataclasses
+
+from keras_resnets import data
+from keras_resnets.models import Preprocessing, create_model
+from keras_resnets.models.stems import STEMS
+
+DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
+# The share of an image's shorter side that the central crop keeps: 224 of 256.
+CROP_SHARE = 0.875
+
+
+def input_size(source, image_size):
+    """`(height, width)` of the network's input: as asked for, as the images', or 224."""
+    if image_size:
+        return (image_size, image_size)
+    return source.image_shape[:2] if source.image_shape else DEFAULT_SIZE
+
+
+def make_preprocessing(source, image_size=0):
+    """The evaluation preprocessing for a training set.
+
+    Images of one shape are resized to the input's; others so that the central crop keeps 224 of
+    256 pixels of the shorter side.
+
+    Args:
+        source: `data.Source` of the training images.
+        image_size: Int, side of the square input. 0 takes the images' own size, or 224.
+    """
+    mean, std = data.statistics(source)
+    size, shape = input_size(source, image_size), source.image_shape
+    if shape and shape[:2] == size:
+        return Preprocessing(mean, std)
+    if shape:
+        return Preprocessing(mean, std, resize=size)
+    return Preprocessing(mean, std, resize=round(min(size) / CROP_SHARE), crop=size)
+
+
+def make_network(recipe, source, preprocessing, size, config=None):
+    """The network of a recipe, with the classes of a training set.
+
+    Weights to start from bring the options that their network has, and the mean, deviation and
+    interpolation of their preprocessing.
+
+    Args:
+        recipe: `Recipe`.
+        source: `data.Source` of the training images.
+        preprocessing: `Preprocessing` for that set; unused with `config`.
+        size: `(height, width)` of the input.
+        config: Dictionary, the config of the network of a run that goes on, or `None`. Defaults to
+            `None`.
+
+    Returns:
+        `Network` with preprocessing and class names.
+    """
+    if config and recipe.init:  # which decided some options, and may be gone
+        model = create_model(config["registry_name"], **config["options"])
+    else:
+        model = create_model(
+            recipe.model,
+            num_classes=len(source.class_names),
+            input_shape=(*size, source.channels),
+            weights=recipe.init or None,
+            **recipe.model_options(),
+        )
+    theirs = model.preprocessing
+    if config:
+        preprocessing = Preprocessing(**config["preprocessing"])
+    elif theirs:
+        preprocessing = dataclasses.replace(
+            preprocessing,
+            mean=theirs.mean,
+            std=theirs.std,
+            interpolation=theirs.interpolation,
+        )
+    model.preprocessing = preprocessing
+    model.class_names = source.class_names
+    return model
