@@ -9,6 +9,8 @@ import sys
 from absl import flags
 from cli import run
 
+from keras_resnets.errors import UserError
+
 _SAVED_MODEL = flags.DEFINE_string(
     "saved_model", None, "saved_models/<name>, for its highest version, or that of one version.",
     required=True,
@@ -24,14 +26,14 @@ _MAX_PIXELS = flags.DEFINE_integer(
 
 def main(arguments):
     if not arguments:
-        raise ValueError("Which images? Give files, folders or quoted patterns such as 'x/*.png'")
+        raise UserError("Which images? Give files, folders or quoted patterns such as 'x/*.png'")
     from keras_resnets.images import printable
     from keras_resnets.serving.prediction import Predictor, find_images
 
     files = find_images(arguments)
     predictor = Predictor(_SAVED_MODEL.value, max_pixels=_MAX_PIXELS.value)
     if _TOP.value > predictor.top:
-        raise ValueError(
+        raise UserError(
             f"`--top` must be at most {predictor.top} with {predictor.path}: export it again with "
             f"a larger one. Received: --top={_TOP.value}"
         )

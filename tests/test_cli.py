@@ -177,7 +177,7 @@ FAILS = """
 import sys
 sys.path.insert(0, {scripts!r})
 from cli import run
-import keras
+import keras, keras_resnets
 from keras_resnets.errors import UserError
 
 def main():
@@ -192,8 +192,9 @@ run(main)
     [
         ("raise UserError('`lr` must be\\n  above 0')", "error: `lr` must be above 0\n"),
         ("open('none.txt')", "error: [Errno 2] No such file or directory: 'none.txt'\n"),
-        ("import keras_resnets; keras_resnets.ResNet20(stem='x')", "error: `stem` must be one of"),
+        ("keras_resnets.ResNet20(stem='x')", "error: `stem` must be one of"),
         ("keras.layers.Dense(-1)", None),
+        ("exec(compile('int(str())', keras_resnets.__file__, 'exec'))", None),
         ("import tensorflow as tf; tf.zeros([2**40, 2**20])", None),
     ],
 )
