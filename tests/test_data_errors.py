@@ -1,5 +1,6 @@
 """Errors out of pipelines, through every way of running one."""
 
+import os
 import pathlib
 
 import keras
@@ -67,6 +68,22 @@ def test_a_photo_that_is_gone_or_overwritten_is_named(photos, way, change):
         lines = [f"{name} is not a whole JPEG, PNG, GIF, BMP or WebP image" for name in names]
     for dataset in (make_training(photos), data.evaluation_dataset(photos, AS_PIXELS, 5)):
         assert line_of(way, dataset) in lines
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_photo_that_is_gone_and_whose_name_is_no_text(tmp_path, way):
+    for i in range(12):
+        path = tmp_path / "ab"[i % 2] / os.fsdecode(b"%d\xe4.png" % i)
+        path.parent.mkdir(exist_ok=True)
+        with open(path, "wb") as file:
+            Image.fromarray(np.full((8 + i % 6, 20, 3), i, np.uint8)).save(file, "PNG")
+    photos = data.load_splits(str(tmp_path), train_split="train").train
+    dataset = make_training(photos)
+    assert len(list(dataset)) == 2
+    for path in tmp_path.glob("*/*"):
+        path.unlink()
+    line = line_of(way, dataset)
+    assert line.startswith(f"Cannot read {tmp_path}") and line.endswith(".png: it is gone or empty")
 
 
 @pytest.mark.parametrize("way", WAYS)
