@@ -3,6 +3,7 @@
 python scripts/write_images.py --dataset=digits --count=10 --output_dir=images
 """
 
+import itertools
 import pathlib
 
 from absl import flags
@@ -26,9 +27,8 @@ def main():
     ).test
     folder = pathlib.Path(_OUTPUT_DIR.value)
     folder.mkdir(parents=True, exist_ok=True)
-    for index, reference in enumerate(source.in_order().take(_COUNT.value)):
-        image, label = source.load(reference)
-        name = source.class_names[int(label)].replace("/", "-")
+    for index, (image, label) in enumerate(itertools.islice(source, _COUNT.value)):
+        name = source.class_names[label].replace("/", "-")
         (folder / f"{index:02d}_{name}.png").write_bytes(tf.io.encode_png(image).numpy())
     print(f"{min(_COUNT.value, source.num_examples)} images in {folder}")
 

@@ -128,6 +128,16 @@ def test_an_operation_of_ones_own_is_checked(photos, operation, message):
         data.training_dataset(photos, AS_PIXELS, [operation], 5, 0, image_size=(8, 8))
 
 
+class Huge(operations.Operation):
+    def __call__(self, images, numbers, context):
+        return tf.zeros((2**40, 2**10))
+
+
+def test_out_of_memory_is_no_mistake_of_an_operation(photos):
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        data.training_dataset(photos, AS_PIXELS, [Huge()], 5, 0, image_size=(8, 8))
+
+
 def test_the_first_of_several_errors_is_said():
     message = (
         "Graph execution error:\n\n2 root error(s) found.\n"

@@ -150,9 +150,20 @@ def test_an_example_that_cannot_be_read_is_named(files):
     Image.fromarray(PIXELS[0, :4]).save(files[0])
     source = data.from_files(files, LABELS)
     files[2].unlink()
-    for read in (lambda: source[2], lambda: list(source)):
+    for read in (lambda: source[2], lambda: list(source), lambda: data.statistics(source)):
         with pytest.raises(OSError, match=r"^Cannot read .*/2\.png: No such file or directory$"):
             read()
+
+
+def test_out_of_memory_is_not_called_an_image(files):
+    source = data.from_files(files, LABELS)
+
+    def load(reference):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    object.__setattr__(source, "load", load)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        source[2]
 
 
 def test_a_source_says_in_a_line_what_it_is(files, streamed):
