@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 HERE = pathlib.Path(__file__).resolve().parent
 IN_MEMORY = "/dev/shm"
 INTERRUPTED = 130
+COUNT = {"lower_bound": 1, "upper_bound": 2**31 - 1}  # of integer flags that count something
 _stderr = 2  # the descriptor that the user sees
 
 

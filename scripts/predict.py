@@ -7,7 +7,7 @@ import json
 import sys
 
 from absl import flags
-from cli import run
+from cli import COUNT, run
 
 from keras_resnets.errors import UserError
 
@@ -15,12 +15,12 @@ _SAVED_MODEL = flags.DEFINE_string(
     "saved_model", None, "saved_models/<name>, for its highest version, or that of one version.",
     required=True,
 )
-_TOP = flags.DEFINE_integer("top", 1, "How many of the best classes to print.", lower_bound=1)
+_TOP = flags.DEFINE_integer("top", 1, "How many of the best classes to print.", **COUNT)
 _JSON = flags.DEFINE_boolean("json", False, "Print one JSON object a line instead of a table.")
 _SKIP_CORRUPT = flags.DEFINE_boolean("skip_corrupt", False, "Leave out what cannot be decoded.")
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", None, "Refuse images with more pixels; what the export allows if not given.",
-    lower_bound=1,
+    **COUNT,
 )
 
 

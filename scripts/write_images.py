@@ -7,12 +7,12 @@ import itertools
 import pathlib
 
 from absl import flags
-from cli import run
+from cli import COUNT, run
 
 _DATASET = flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 _SPLIT = flags.DEFINE_string("test_split", None, "tfds slice to take; the test set by default.")
-_COUNT = flags.DEFINE_integer("count", 10, "Number of images.", lower_bound=1)
+_COUNT = flags.DEFINE_integer("count", 10, "Number of images.", **COUNT)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to; made if missing.")
 flags.mark_flags_as_required(["dataset", "output_dir"])
 

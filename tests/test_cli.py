@@ -98,6 +98,19 @@ def test_wrong_flags_take_one_line(run, tmp_path):
         assert errors.startswith(f"error: {words}") and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "script, name",
+    [("models.py", "image_size"), ("evaluate.py", "image_size"), ("evaluate.py", "max_pixels"),
+     ("export.py", "max_pixels"), ("export.py", "top"), ("write_images.py", "count")],
+)
+def test_numbers_beyond_what_tensorflow_counts_to(script, name, run):
+    for value in (10**20, 0):
+        code, output, errors = run(SCRIPTS / script, f"--{name}={value}")
+        assert (code, output) == (1, "")
+        assert errors.startswith(f"error: flag --{name}={value}: {value} is not an integer in the")
+        assert errors.count("\n") == 1
+
+
 def test_a_flagfile_of_windows(run, tmp_path):
     """A byte order mark and its line ends, in an ASCII locale too."""
     (tmp_path / "b.flags").write_bytes("\ufeff--model=resnet20\r\n--dataset=none\r\n".encode())
