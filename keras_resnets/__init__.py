@@ -17,6 +17,7 @@ from keras_resnets import (  # noqa: E402
 )
 from keras_resnets._version import __version__  # noqa: E402
 from keras_resnets.analysis import complexity  # noqa: E402
+from keras_resnets.errors import UserError  # noqa: E402
 from keras_resnets.images import Preprocessing  # noqa: E402
 from keras_resnets.models import (  # noqa: E402
     Network,
@@ -132,11 +133,12 @@ __all__ = [
     "ResNet1001", "ResNet1001V2", "ResNet101", "ResNet101V2", "ResNet110", "ResNet110V2",
     "ResNet1202", "ResNet152", "ResNet152V2", "ResNet164", "ResNet164V2", "ResNet18", "ResNet18V2",
     "ResNet20", "ResNet200V2", "ResNet20V2", "ResNet32", "ResNet34", "ResNet34V2", "ResNet44",
-    "ResNet50", "ResNet50V2", "ResNet56", "ResNet56V2", "WideResNet101_2", "WideResNet16_10",
-    "WideResNet16_4", "WideResNet16_8", "WideResNet22_10", "WideResNet22_8", "WideResNet28_10",
-    "WideResNet28_12", "WideResNet40_1", "WideResNet40_10", "WideResNet40_2", "WideResNet40_4",
-    "WideResNet40_8", "WideResNet50_2", "WideResNet52_1", "__version__", "analysis", "complexity",
-    "create_model", "data", "dpn", "expected_depth", "extract_column", "feature_extractor",
-    "fractalnet", "fusenet", "fusenet_imagenet", "images", "layers", "list_models", "load_model",
-    "models", "resnet", "resnet_cifar", "serving", "training", "weights", "wide_resnet",
+    "ResNet50", "ResNet50V2", "ResNet56", "ResNet56V2", "UserError", "WideResNet101_2",
+    "WideResNet16_10", "WideResNet16_4", "WideResNet16_8", "WideResNet22_10", "WideResNet22_8",
+    "WideResNet28_10", "WideResNet28_12", "WideResNet40_1", "WideResNet40_10", "WideResNet40_2",
+    "WideResNet40_4", "WideResNet40_8", "WideResNet50_2", "WideResNet52_1", "__version__",
+    "analysis", "complexity", "create_model", "data", "dpn", "expected_depth", "extract_column",
+    "feature_extractor", "fractalnet", "fusenet", "fusenet_imagenet", "images", "layers",
+    "list_models", "load_model", "models", "resnet", "resnet_cifar", "serving", "training",
+    "weights", "wide_resnet",
 ]

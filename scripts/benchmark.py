@@ -16,7 +16,7 @@ import statistics
 import time
 
 from absl import flags
-from cli import run
+from cli import COUNT, run
 
 from keras_resnets.errors import UserError
 from keras_resnets.training.recipe import PRECISIONS
@@ -26,8 +26,8 @@ _CASES = flags.DEFINE_list("cases", [], "Cases, or models with --suite=families;
 _PRECISIONS = flags.DEFINE_list(
     "precisions", ["float32", "mixed_bfloat16"], "Keras dtype policies to run each case under."
 )
-_STEPS = flags.DEFINE_integer("steps", 10, "Timed steps of each side.", lower_bound=1)
-_WARMUP = flags.DEFINE_integer("warmup", 2, "Steps of each side before timing.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 10, "Timed steps of each side.", **COUNT)
+_WARMUP = flags.DEFINE_integer("warmup", 2, "Steps of each side before timing.", **COUNT)
 _JSON = flags.DEFINE_string("json", None, "File for the results.")
 
 

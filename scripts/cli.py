@@ -7,13 +7,13 @@ import select
 import signal
 import sys
 import tempfile
-import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported
 
 HERE = pathlib.Path(__file__).resolve().parent
 IN_MEMORY = "/dev/shm"
 INTERRUPTED = 130
+COUNT = {"lower_bound": 1, "upper_bound": 2**31 - 1}  # of integer flags that count something
 _stderr = 2  # the descriptor that the user sees
 
 
@@ -93,7 +93,7 @@ def run(main, positional=False):
             if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python flushes at its end
                 sys.exit(128 + signal.SIGPIPE)
-            if not _is_told_in_a_line(error):
+            if not isinstance(error, UserError | OSError | FloatingPointError):
                 raise
             if flags.FLAGS.verbosity > 0:
                 logging.exception("traceback")
@@ -115,19 +115,6 @@ def _nobody_reads_stdout():
 def _fail(error):
     print("error:", " ".join(str(error).split()), file=sys.stderr)
     sys.exit(1)
-
-
-def _is_told_in_a_line(error):
-    """Whether an exception is about what the user gave, not about a defect."""
-    if isinstance(error, UserError | OSError | FloatingPointError):
-        return True
-    if not isinstance(error, ValueError) or isinstance(error, UnicodeError):
-        return False
-    # The package's own lines that still say ValueError; never one that Keras or NumPy raises.
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    path = pathlib.Path(frame.f_code.co_filename).resolve()
-    package = pathlib.Path(sys.modules["keras_resnets"].__file__).resolve().parent
-    return path.is_relative_to(package) or path.parent == HERE
 
 
 def _parse(argv):

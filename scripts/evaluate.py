@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 from absl import flags
-from cli import run
+from cli import COUNT, run
 
 from keras_resnets.errors import UserError
 from keras_resnets.training.distribution import STRATEGIES, make_strategy
@@ -25,15 +25,15 @@ _OUTPUT_DIR = flags.DEFINE_string(
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Side of the square input in pixels, instead of what the model remembers.",
-    lower_bound=1,
+    **COUNT,
 )
 flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder of class folders.")
 flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 flags.DEFINE_string("test_split", None, "tfds slice to test on, such as test[:1000].")
 flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")
 flags.DEFINE_boolean("skip_corrupt", None, "Leave unreadable images out and count them.")
-flags.DEFINE_integer("max_pixels", None, "Refuse images that have more pixels.", lower_bound=1)
-flags.DEFINE_integer("batch_size", None, "Images at a time, over all replicas.")
+flags.DEFINE_integer("max_pixels", None, "Refuse images that have more pixels.", **COUNT)
+flags.DEFINE_integer("batch_size", None, "Images at a time, over all replicas.", **COUNT)
 _STRATEGY = flags.DEFINE_enum("strategy", "auto", STRATEGIES, "As in scripts/train.py.")
 _LOGICAL_DEVICES = flags.DEFINE_integer("logical_devices", 1, "As in scripts/train.py.")
 flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)

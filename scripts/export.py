@@ -6,17 +6,17 @@ python scripts/export.py --run_dir=runs/resnet20_cifar10
 import os
 
 from absl import flags
-from cli import run
+from cli import COUNT, run
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of scripts/train.py.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which one of the run.")
 _MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --run_dir.")
 _NAME = flags.DEFINE_string("name", None, "Name to serve by; that of the run or file if not given.")
 _ROOT = flags.DEFINE_string("root", "saved_models", "Folder of <name>/<version>/.")
-_TOP = flags.DEFINE_integer("top", 5, "How many of the best classes an answer names.")
+_TOP = flags.DEFINE_integer("top", 5, "How many of the best classes an answer names.", **COUNT)
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", None, "Refuse images that have more pixels; 50 million if not given.",
-    lower_bound=1,
+    **COUNT,
 )
 flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
 

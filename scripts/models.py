@@ -10,12 +10,16 @@ Without flags each network has its own number of classes and input size.
 import sys
 
 from absl import flags
-from cli import run
+from cli import COUNT, run
 
 from keras_resnets.errors import UserError
 
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", None, "Classes; each net's own by default.")
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", None, "Side to count at, each net's by default.")
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", None, "Classes; each net's own by default.", **COUNT
+)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Side to count at, each net's by default.", **COUNT
+)
 _BY = flags.DEFINE_enum("by", "model", ["model", "stage", "layer"], "What a row is.")
 
 

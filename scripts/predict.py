@@ -7,31 +7,33 @@ import json
 import sys
 
 from absl import flags
-from cli import run
+from cli import COUNT, run
+
+from keras_resnets.errors import UserError
 
 _SAVED_MODEL = flags.DEFINE_string(
     "saved_model", None, "saved_models/<name>, for its highest version, or that of one version.",
     required=True,
 )
-_TOP = flags.DEFINE_integer("top", 1, "How many of the best classes to print.", lower_bound=1)
+_TOP = flags.DEFINE_integer("top", 1, "How many of the best classes to print.", **COUNT)
 _JSON = flags.DEFINE_boolean("json", False, "Print one JSON object a line instead of a table.")
 _SKIP_CORRUPT = flags.DEFINE_boolean("skip_corrupt", False, "Leave out what cannot be decoded.")
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", None, "Refuse images with more pixels; what the export allows if not given.",
-    lower_bound=1,
+    **COUNT,
 )
 
 
 def main(arguments):
     if not arguments:
-        raise ValueError("Which images? Give files, folders or quoted patterns such as 'x/*.png'")
+        raise UserError("Which images? Give files, folders or quoted patterns such as 'x/*.png'")
     from keras_resnets.images import printable
     from keras_resnets.serving.prediction import Predictor, find_images
 
     files = find_images(arguments)
     predictor = Predictor(_SAVED_MODEL.value, max_pixels=_MAX_PIXELS.value)
     if _TOP.value > predictor.top:
-        raise ValueError(
+        raise UserError(
             f"`--top` must be at most {predictor.top} with {predictor.path}: export it again with "
             f"a larger one. Received: --top={_TOP.value}"
         )

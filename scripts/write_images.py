@@ -3,15 +3,16 @@
 python scripts/write_images.py --dataset=digits --count=10 --output_dir=images
 """
 
+import itertools
 import pathlib
 
 from absl import flags
-from cli import run
+from cli import COUNT, run
 
 _DATASET = flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 _SPLIT = flags.DEFINE_string("test_split", None, "tfds slice to take; the test set by default.")
-_COUNT = flags.DEFINE_integer("count", 10, "Number of images.", lower_bound=1)
+_COUNT = flags.DEFINE_integer("count", 10, "Number of images.", **COUNT)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to; made if missing.")
 flags.mark_flags_as_required(["dataset", "output_dir"])
 
@@ -26,9 +27,8 @@ def main():
     ).test
     folder = pathlib.Path(_OUTPUT_DIR.value)
     folder.mkdir(parents=True, exist_ok=True)
-    for index, reference in enumerate(source.in_order().take(_COUNT.value)):
-        image, label = source.load(reference)
-        name = source.class_names[int(label)].replace("/", "-")
+    for index, (image, label) in enumerate(itertools.islice(source, _COUNT.value)):
+        name = source.class_names[label].replace("/", "-")
         (folder / f"{index:02d}_{name}.png").write_bytes(tf.io.encode_png(image).numpy())
     print(f"{min(_COUNT.value, source.num_examples)} images in {folder}")
 

@@ -98,6 +98,19 @@ def test_wrong_flags_take_one_line(run, tmp_path):
         assert errors.startswith(f"error: {words}") and errors.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "script, name",
+    [("models.py", "image_size"), ("evaluate.py", "image_size"), ("evaluate.py", "max_pixels"),
+     ("export.py", "max_pixels"), ("export.py", "top"), ("write_images.py", "count")],
+)
+def test_numbers_beyond_what_tensorflow_counts_to(script, name, run):
+    for value in (10**20, 0):
+        code, output, errors = run(SCRIPTS / script, f"--{name}={value}")
+        assert (code, output) == (1, "")
+        assert errors.startswith(f"error: flag --{name}={value}: {value} is not an integer in the")
+        assert errors.count("\n") == 1
+
+
 def test_a_flagfile_of_windows(run, tmp_path):
     """A byte order mark and its line ends, in an ASCII locale too."""
     (tmp_path / "b.flags").write_bytes("\ufeff--model=resnet20\r\n--dataset=none\r\n".encode())
@@ -177,7 +190,7 @@ FAILS = """
 import sys
 sys.path.insert(0, {scripts!r})
 from cli import run
-import keras
+import keras, keras_resnets
 from keras_resnets.errors import UserError
 
 def main():
@@ -192,8 +205,9 @@ run(main)
     [
         ("raise UserError('`lr` must be\\n  above 0')", "error: `lr` must be above 0\n"),
         ("open('none.txt')", "error: [Errno 2] No such file or directory: 'none.txt'\n"),
-        ("import keras_resnets; keras_resnets.ResNet20(stem='x')", "error: `stem` must be one of"),
+        ("keras_resnets.ResNet20(stem='x')", "error: `stem` must be one of"),
         ("keras.layers.Dense(-1)", None),
+        ("exec(compile('int(str())', keras_resnets.__file__, 'exec'))", None),
         ("import tensorflow as tf; tf.zeros([2**40, 2**20])", None),
     ],
 )

@@ -1,5 +1,6 @@
 """Errors out of pipelines, through every way of running one."""
 
+import os
 import pathlib
 
 import keras
@@ -70,6 +71,22 @@ def test_a_photo_that_is_gone_or_overwritten_is_named(photos, way, change):
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_photo_that_is_gone_and_whose_name_is_no_text(tmp_path, way):
+    for i in range(12):
+        path = tmp_path / "ab"[i % 2] / os.fsdecode(b"%d\xe4.png" % i)
+        path.parent.mkdir(exist_ok=True)
+        with open(path, "wb") as file:
+            Image.fromarray(np.full((8 + i % 6, 20, 3), i, np.uint8)).save(file, "PNG")
+    photos = data.load_splits(str(tmp_path), train_split="train").train
+    dataset = make_training(photos)
+    assert len(list(dataset)) == 2
+    for path in tmp_path.glob("*/*"):
+        path.unlink()
+    line = line_of(way, dataset)
+    assert line.startswith(f"Cannot read {tmp_path}") and line.endswith(".png: it is gone or empty")
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_an_operation_that_fails_is_named(photos, way):
     dataset = make_training(photos, ["flip", "pad_crop:padding=12:mode=reflect", "resize"])
     line = line_of(way, dataset)
@@ -109,6 +126,16 @@ class Wrong(operations.Operation):
 def test_an_operation_of_ones_own_is_checked(photos, operation, message):
     with pytest.raises(ValueError, match=f"^`augment`: {message}[^\n]*$"):
         data.training_dataset(photos, AS_PIXELS, [operation], 5, 0, image_size=(8, 8))
+
+
+class Huge(operations.Operation):
+    def __call__(self, images, numbers, context):
+        return tf.zeros((2**40, 2**10))
+
+
+def test_out_of_memory_is_no_mistake_of_an_operation(photos):
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        data.training_dataset(photos, AS_PIXELS, [Huge()], 5, 0, image_size=(8, 8))
 
 
 def test_the_first_of_several_errors_is_said():

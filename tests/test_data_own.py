@@ -1,6 +1,7 @@
 """Sources in a notebook: one's own images, and what a source shows of itself."""
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnets import data
+from keras_resnets import UserError, data
 from keras_resnets.data.streaming import StreamedSource
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 6, 5, 3)).astype(np.uint8)
@@ -68,6 +69,7 @@ def test_labels_may_be_names(as_array):
         (PIXELS.astype(int) - 1, LABELS, {}, "from -1 to"),
         (PIXELS[0, 0], LABELS, {}, r"one array .* Received: shape \(5, 3\)"),
         (PIXELS[:0], LABELS[:0], {}, "one array"),
+        ([PIXELS[0], PIXELS[1, 1:]], LABELS[:2], {}, r"one array .* Received: shape \(2,\)"),
         (PIXELS, LABELS[:7], {}, r"each of the 20 images. Received: int64 of shape \(7,\)"),
         (PIXELS, np.eye(3)[LABELS], {}, r"float64 of shape \(20, 3\)"),
         (PIXELS, LABELS, {"class_names": ["a", "b"]}, "2 classes in .* Received: label 2"),
@@ -98,6 +100,10 @@ def test_files_that_cannot_be_used(files):
     assert source.num_skipped == 1
     with pytest.raises(ValueError, match=r"1 of 1 .*missing.png cannot be read: No such file"):
         data.from_files(["missing.png"], [0])
+    os.mkfifo(files[0].parent / "pipe.jpg")  # nobody writes into it, ever
+    for path in (files[0].parent / "pipe.jpg", files[0].parent):
+        with pytest.raises(UserError, match=f"^`paths` must be files. Received: {path}$"):
+            data.from_files([files[0], path], [0, 1])
     with pytest.raises(ValueError, match="has 30 pixels, more than max_pixels=29"):
         data.from_files(files, LABELS, max_pixels=29)
     for paths in ([], "photo.png"):
@@ -150,9 +156,20 @@ def test_an_example_that_cannot_be_read_is_named(files):
     Image.fromarray(PIXELS[0, :4]).save(files[0])
     source = data.from_files(files, LABELS)
     files[2].unlink()
-    for read in (lambda: source[2], lambda: list(source)):
+    for read in (lambda: source[2], lambda: list(source), lambda: data.statistics(source)):
         with pytest.raises(OSError, match=r"^Cannot read .*/2\.png: No such file or directory$"):
             read()
+
+
+def test_out_of_memory_is_not_called_an_image(files):
+    source = data.from_files(files, LABELS)
+
+    def load(reference):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    object.__setattr__(source, "load", load)
+    with pytest.raises(tf.errors.ResourceExhaustedError):
+        source[2]
 
 
 def test_a_source_says_in_a_line_what_it_is(files, streamed):

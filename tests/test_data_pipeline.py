@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnets import Preprocessing
+from keras_resnets import Preprocessing, UserError
 from keras_resnets.data import (
     evaluation_dataset,
     load_splits,
@@ -171,8 +171,22 @@ def test_operations_before_the_resize_work_at_the_images_own_size(noise):
 
 @pytest.mark.parametrize("batch_size", [0, 23])
 def test_bad_batch_size(noise, batch_size):
-    with pytest.raises(ValueError, match=f"must be in 1..22, .* batch_size={batch_size}"):
+    with pytest.raises(ValueError, match=f"^`batch_size` must be .* batch_size={batch_size}"):
         batches(noise, 1, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [0, "64", 64.0, 10**20])
+def test_bad_batch_size_of_an_evaluation(noise, batch_size):
+    with pytest.raises(UserError, match=f"positive integer .* batch_size={batch_size!r}$"):
+        evaluation_dataset(noise, AS_PIXELS, batch_size)
+
+
+@pytest.mark.parametrize("make", [training_dataset, evaluation_dataset])
+def test_what_is_no_source_and_no_preprocessing(noise, make):
+    with pytest.raises(UserError, match="^`source` must be .* splits.train. Received: tuple$"):
+        make((noise,), AS_PIXELS)
+    with pytest.raises(UserError, match="^`preprocessing` must be .* Received: None$"):
+        make(noise, None)
 
 
 def test_channels_must_fit(noise):
@@ -276,7 +290,11 @@ def test_sparse_labels_are_the_class_numbers(numbered):
     np.testing.assert_array_equal(labels, np.arange(22) % 3)
 
 
-@pytest.mark.parametrize("options", [{"labels": "onehot"}, {"repeat": 1.5}, {"repeat": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"labels": "onehot"}, {"repeat": 1.5}, {"repeat": 0}, {"image_size": 16},
+     {"image_size": (16, 0)}],
+)
 def test_bad_options(numbered, options):
     (name,) = options
     with pytest.raises(ValueError, match=f"^`{name}` must be .* Received: {name}="):

@@ -1,13 +1,14 @@
 """digits, tfds sets, their splits and statistics."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_resnets import Preprocessing, data
+from keras_resnets import Preprocessing, UserError, data
 from keras_resnets.data import load_splits, moments, streaming, tfds_archive
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (50, 6, 5, 3)).astype(np.uint8)
@@ -99,6 +100,13 @@ def test_only_explicit_splits_overlap():
 def test_bad_slices(spec):
     with pytest.raises(ValueError, match="^[^\n]*`validation_split` must[^\n]*$"):
         load_splits("digits", validation_split=spec or "+")
+
+
+@pytest.mark.parametrize("splits", [("trian",), "train"])
+def test_bad_parts(splits):
+    received = re.escape(f"splits={splits!r}")
+    with pytest.raises(UserError, match=f"^`splits` must be a tuple .* Received: {received}$"):
+        load_splits("digits", splits=splits)
 
 
 def test_no_image_left_for_training():

@@ -1,5 +1,7 @@
 """The pages in docs/ are run."""
 
+import dataclasses
+import functools
 import pathlib
 import re
 import sys
@@ -10,8 +12,18 @@ import numpy as np
 import pytest
 
 import keras_resnets
-from keras_resnets import layers
-from keras_resnets.models import records, registry
+from keras_resnets import UserError, layers
+from keras_resnets.checks import Count
+from keras_resnets.models import (
+    Options,
+    Stage,
+    StochasticDepth,
+    Trunk,
+    family,
+    records,
+    registry,
+    residual,
+)
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
@@ -96,6 +108,56 @@ def test_squeeze_and_excitation_goes_with_every_wiring(own_families, wiring, sur
         assert scale.name == f"{block.name}_se_scale"  # inside the branch, at its end
     skipping = [layer for layer in model.layers if isinstance(layer, layers.SkippingMerge)]
     assert bool(skipping) == (survival < 1 and wiring.get("skip") != "exclusive_gate")
+
+
+def one_block_net(block, **options):
+    """A net of one block function of (x, place, net)."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class OneBlock(Options, StochasticDepth):
+        """One block.
+
+        Args:
+            depth: Int. Blocks of the net.
+        """
+
+        depth: Count = 1
+
+        def trunk(self):
+            stage = Stage(functools.partial(block, net=self), self.depth, 16, stride=1)
+            return Trunk(functools.partial(self.build_stem, width=16), [stage])
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(registry, "_BUILDERS", dict(registry._BUILDERS))
+        return family("one_block", OneBlock)(input_shape=(32, 32, 3), **options)
+
+
+def gated_from_outside(x, place, *, net):
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    return residual(x, x, lambda y: keras.layers.Multiply()([y, gate]), place, net=net)
+
+
+def test_a_branch_that_may_be_left_out_uses_its_argument_alone():
+    message = "^The branch stage1_block1 must use no tensor but its argument[^\n]*'sample'$"
+    with pytest.raises(UserError, match=message):
+        one_block_net(gated_from_outside, survival=0.5)
+    one_block_net(gated_from_outside)
+    one_block_net(gated_from_outside, survival=0.5, survival_draw="sample")
+
+
+@pytest.mark.parametrize("survival", [1.0, 0.5])
+def test_two_branches_of_a_block_need_two_names(survival):
+    def twice(x, place, *, net, names):
+        for name in names(place):
+            x = residual(x, x, keras.layers.ReLU(), place, net=net, name=name)
+        return x
+
+    same = functools.partial(twice, names=lambda place: (None, None))
+    with pytest.raises(UserError, match="^stage1_block1 has two branches of one name[^\n]*$"):
+        one_block_net(same, survival=survival)
+    apart = functools.partial(twice, names=lambda place: (None, f"{place.name}_second"))
+    (block,) = one_block_net(apart, survival=survival).blocks
+    assert [branch.name for branch in block.branches] == ["stage1_block1", "stage1_block1_second"]
 
 
 def test_a_known_name_of_another_module_is_refused(own_families):

@@ -4,9 +4,6 @@ import json
 import pathlib
 import resource
 import shutil
-import subprocess
-import sys
-import zipfile
 
 import keras
 import numpy as np
@@ -15,9 +12,7 @@ import tensorflow as tf
 
 import keras_resnets
 from keras_resnets import Preprocessing, data
-from keras_resnets.errors import UserError
-from keras_resnets.models.files import load_model
-from keras_resnets.training import Recipe, evaluation
+from keras_resnets.training import evaluation
 from keras_resnets.training.evaluation import Evaluation, evaluate
 
 
@@ -237,127 +232,3 @@ def test_a_full_disk_leaves_the_report_before(digits, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert pathlib.Path(path).read_bytes() == before
     assert not list(tmp_path.glob("*tmp*"))
-
-
-def test_a_file_that_is_no_model(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no model .*a\.keras"):
-        load_model(tmp_path / "a.keras")
-    (tmp_path / "b.keras").write_bytes(b"PK not a zip")
-    with pytest.raises(ValueError, match=r"Cannot load .*b\.keras") as caught:
-        load_model(tmp_path / "b.keras")
-    assert "\n" not in str(caught.value)
-
-
-def rewrite(path, config=None, without=()):
-    """Changes the config in a .keras file, or leaves members out."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    if config:
-        members["config.json"] = config(members["config.json"].decode()).encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in members.keys() - set(without):
-            archive.writestr(name, members[name])
-
-
-def test_why_a_model_does_not_load(tmp_path):
-    path = tmp_path / "a.keras"
-
-    def assert_line(words):
-        with pytest.raises(UserError) as caught:
-            load_model(path)
-        line = str(caught.value)
-        assert line.startswith(f"Cannot load {path}: ") and "\n" not in line and len(line) < 400
-        assert words in line
-
-    keras_resnets.create_model("resnet_cifar", depth=8, width=4).save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1000])
-    assert_line("it is truncated, or no .keras file")
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    path.write_bytes(flipped)
-    assert_line("model.weights.h5 is not as it was written")
-    path.write_bytes(whole)
-    rewrite(path, lambda config: config.replace('"width": 4', '"width": 8'))
-    assert_line(
-        "the weights are those of another network: 15 layers differ, such as stem_conv/kernel, "
-        "(3, 3, 3, 4) in the file and (3, 3, 3, 8) by its config"
-    )
-    path.write_bytes(whole)
-    rewrite(path, without=["config.json"])
-    assert_line("There is no item named 'config.json' in the archive")
-
-    image = keras.Input((8, 8, 1))
-    doubled = keras.layers.Lambda(lambda x: 2 * x)(image)
-    keras.Sequential([keras.Model(image, doubled), keras.layers.Flatten()]).save(path)
-    assert_line("it has a Lambda layer, whose Python code is not run from a file")
-
-    class Unknown(keras.layers.Layer):
-        def call(self, x):
-            return x
-
-    keras.Model(image, Unknown()(image)).save(path)
-    assert_line("Could not locate class 'Unknown'.")
-
-
-SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "evaluate.py"
-
-
-def run_script(*arguments):
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
-
-
-def test_script_on_a_run(tmp_path):
-    recipe = Recipe(model="resnet20", dataset="digits", test_split="train[:50]")
-    (tmp_path / "recipe.json").write_text(recipe.to_json())
-    model = keras_resnets.create_model("resnet20", input_shape=(8, 8, 1))
-    model.preprocessing = Preprocessing((0.3,), (0.4,))
-    model.save(tmp_path / "best.keras")
-    done = run_script(f"--run_dir={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    result = evaluate(model, data.load_splits("digits", test_split="train[:50]").test)
-    assert f"loss   {result.loss:.4f}\n" in done.stdout
-    assert f"top-1  {result.top1:.2%}\ntop-5  {result.topk:.2%}\n" in done.stdout
-    folder = tmp_path / "evaluation"
-    assert {path.name for path in folder.iterdir()} == set(evaluation.FILES)
-    report = json.loads((folder / "evaluation.json").read_text())
-    assert report["num_examples"] == 50
-    assert report["loss"] == pytest.approx(result.loss, abs=1e-6)
-    for arguments, size in (
-        (["--strategy=mirrored", "--logical_devices=2"], (8, 8)),
-        (["--strategy=none", "--image_size=16"], (16, 16)),
-    ):
-        done = run_script(f"--run_dir={tmp_path}", *arguments)
-        assert done.returncode == 0, done.stderr
-        free = keras_resnets.create_model("resnet20", input_shape=(None, None, 1))
-        free.set_weights(model.get_weights())
-        free.preprocessing = Preprocessing((0.3,), (0.4,), resize=size)
-        result = evaluate(free, data.load_splits("digits", test_split="train[:50]").test)
-        assert f"loss   {result.loss:.4f}\n" in done.stdout
-    done = run_script(f"--run_dir={tmp_path}", "--strategy=horovod")
-    assert done.returncode == 1
-    assert done.stderr == (
-        "error: flag --strategy=horovod: value should be one of <auto|none|mirrored>\n"
-    )
-
-
-def test_script_on_a_file_without_preprocessing(tmp_path):
-    model = linear_model()
-    path = tmp_path / "model.keras"
-    model.save(path)
-    done = run_script(f"--model={path}", "--dataset=digits", f"--output_dir={tmp_path / 'out'}")
-    assert done.returncode == 0, done.stderr
-    splits = data.load_splits("digits")
-    model.preprocessing = Preprocessing(*data.statistics(splits.train))
-    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
-    assert report["loss"] == pytest.approx(evaluate(model, splits.test).loss, abs=1e-6)
-
-
-def test_script_refuses_other_classes(tmp_path):
-    path = tmp_path / "model.keras"
-    linear_model(classes=7).save(path)
-    done = run_script(f"--model={path}", "--dataset=digits", f"--output_dir={tmp_path / 'out'}")
-    assert done.returncode == 1
-    assert "error: The model has 7 classes, digits has 10" in done.stderr
-    assert not (tmp_path / "out").exists()

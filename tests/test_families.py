@@ -216,6 +216,9 @@ def test_complexity_at_another_size():
     assert "stage2" in str(complexity(fixed))
     with pytest.raises(ValueError, match="input_shape"):
         complexity(free)
+    for wrong in (32, (-3, -3), (32, 0), (32,)):
+        with pytest.raises(keras_resnets.UserError, match="^`input_shape` must be .* positive int"):
+            complexity(fixed, wrong)
 
 
 @pytest.mark.parametrize("depth", [20, 34])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_resnets import Preprocessing
+from keras_resnets import Preprocessing, UserError
 from keras_resnets.images import resize
 
 
@@ -167,8 +167,8 @@ def test_config_comes_back():
 @pytest.mark.parametrize(
     "options",
     [{"std": (0.0,)}, {"std": (1.0, 1.0)}, {"interpolation": "nearest"}, {"resize": 0},
-     {"crop": 224}, {"crop": (0, 4)}, {"resize": (4, 4, 4)}],
+     {"crop": 224}, {"crop": (0, 4)}, {"resize": (4, 4, 4)}, {"resize": 2.5}, {"crop": "ab"}],
 )
 def test_refuses(options):
-    with pytest.raises(ValueError, match=r"Received"):
+    with pytest.raises(UserError, match=r"^[^\n]*Received[^\n]*$"):
         Preprocessing(**{"mean": (0.5,), "std": (1.0,), **options})

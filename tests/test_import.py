@@ -1,8 +1,12 @@
 """What `import keras_resnets` brings with it."""
 
 import ast
+import re
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[1]
 
 HEAVY = ("matplotlib", "sklearn", "tensorflow_datasets", "keras_cv")
 
@@ -55,3 +59,12 @@ def test_each_name_has_one_home():
     assert load_model.__module__ == "keras_resnets.models.files"
     with pytest.raises(ImportError):
         from keras_resnets.models import preprocessing  # noqa: F401
+
+
+def test_mistakes_have_a_class_that_users_can_catch():
+    import keras_resnets
+
+    with pytest.raises(keras_resnets.UserError):
+        keras_resnets.ResNet20(stem="none")
+    for path in (*ROOT.glob("keras_resnets/**/*.py"), *ROOT.glob("scripts/*.py")):
+        assert not re.search(r"raise (ValueError|TypeError)\b", path.read_text()), path

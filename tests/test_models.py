@@ -192,6 +192,10 @@ print(json.dumps([model.registry_name, model.options["width"], model.class_names
                       {"mean": [0.5], "std": [0.25], "resize": 16, "crop": [16, 16],
                        "interpolation": "bilinear"}, False, "bfloat16", "float32"]
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), model(x), atol=1e-6)
+    without = code.replace(", keras_resnets\n", "\n")  # the README has the error and its cure
+    error = "Could not locate class 'Network'"
+    assert error in run_python(without, check=False).stderr
+    assert error in (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_class_names_must_fit():

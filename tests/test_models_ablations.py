@@ -184,6 +184,10 @@ def test_any_family_and_block_takes_the_variants(tmp_path):
         ({"skip_scale": "half"}, "`skip_scale` must be a finite number"),
         ({"gate_bias": float("nan")}, "`gate_bias` must be a finite number"),
         ({"skip": "none", "zero_init_residual": True}, "`zero_init_residual` must be False"),
+        (
+            {"activation": "relu_before_add", "zero_init_residual": True},
+            "`zero_init_residual` must be False with activation='relu_before_add'",
+        ),
         ({"shortcut_pad": "left"}, "`shortcut_pad` must be one of ('end', 'both')"),
     ],
 )

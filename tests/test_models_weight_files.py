@@ -79,6 +79,20 @@ def test_another_number_of_classes_is_one_line(tmp_path, file):
     )
 
 
+@pytest.mark.parametrize("file", ["x.keras", "x.weights.h5"])
+def test_a_file_without_the_classifier_is_one_line(tmp_path, file):
+    source, target = small(include_top=False, input_shape=(16, 16, 3)), small()
+    (source.save if file == "x.keras" else source.save_weights)(tmp_path / file)
+    with pytest.raises(keras_resnets.UserError, match="has no variables for logits") as caught:
+        target.load_weights(tmp_path / file)
+    assert "\n" not in str(caught.value) and "skip_mismatch=True" in str(caught.value)
+    with pytest.warns(UserWarning, match="could not be loaded"):
+        target.load_weights(tmp_path / file, skip_mismatch=True)
+    np.testing.assert_array_equal(
+        target.get_layer("stem_conv").kernel, source.get_layer("stem_conv").kernel
+    )
+
+
 def test_files_without_a_stamp_go_by_their_layers(tmp_path):
     model = small()
     model.save_weights(tmp_path / "x.weights.h5")

@@ -119,6 +119,8 @@ def test_model_options():
     [
         {"batch_size": 0},
         {"epochs": 0},
+        {"epochs": 10**20},
+        {"steps_per_epoch": 2**31},
         {"steps_per_epoch": -1},
         {"lr": 0.0},
         {"lr": float("nan")},
@@ -173,6 +175,7 @@ def test_the_line_says_what_is_legal():
         ({"boundaries": (1, float("inf"))}, "above 0, increase, and be finite"),
         ({"option": "width=4"}, "a dictionary, or a sequence of key=value"),
         ({"logical_devices": 10**6}, "in 1..64"),
+        ({"epochs": 10**20}, r"at least 1 and below 2\*\*31. Received: epochs=1000"),
     ):
         with pytest.raises(UserError, match=f"must be {legal}"):
             Recipe(**SIMPLE, **changes)

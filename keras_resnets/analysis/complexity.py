@@ -5,6 +5,7 @@ import math
 
 import keras
 
+from keras_resnets.checks import is_count, must
 from keras_resnets.errors import UserError
 from keras_resnets.layers import SkippingMerge
 from keras_resnets.models.graph import layers_between
@@ -111,9 +112,13 @@ def complexity(model, input_shape=None):
         A `Complexity`.
 
     Raises:
-        ValueError: If the model has no fixed input size and none is given.
+        UserError: If `input_shape` is no size, or if the model has none and none is given.
     """
     own = model.input_shape[1:]
+    if input_shape is not None:
+        is_size = isinstance(input_shape, tuple | list) and len(input_shape) in (2, 3)
+        is_size = is_size and all(map(is_count, input_shape[:2]))
+        must("input_shape", input_shape, is_size, "(height, width) of positive integers")
     shape = (*(input_shape or own)[:2], own[2])
     if None in shape:
         raise UserError(

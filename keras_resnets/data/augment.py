@@ -97,6 +97,8 @@ def check(chosen, shape, context):
         refusal = f"`augment`: {operation} cannot be applied to images of {received}"
         try:
             images = operation(images, tf.zeros((1, operation.numbers)), context)
+        except (MemoryError, tf.errors.ResourceExhaustedError):
+            raise
         except tf.errors.OpError as error:
             raise UserError(f"{refusal}: {errors.error_line(error)}") from error
         except Exception as error:  # whatever an operation of the user's own raises

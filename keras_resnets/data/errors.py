@@ -1,5 +1,6 @@
 """What went wrong in a pipeline, in one line."""
 
+import contextlib
 import re
 
 import tensorflow as tf
@@ -49,6 +50,20 @@ def error_line(error):
     if found and isinstance(error, _OF_FILES):  # as tf.io.read_file words it
         return f"Cannot read {file}: {reason}"
     return f"`{operation[1]}` of `augment` failed: {line}" if operation else line
+
+
+@contextlib.contextmanager
+def reading():
+    """Makes an OSError, in a line, of what TensorFlow raises while images are read in the block.
+
+    Where memory is short, the error is left as it is.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError:
+        raise
+    except tf.errors.OpError as error:
+        raise OSError(error_line(error)) from error
 
 
 def data_error(error):

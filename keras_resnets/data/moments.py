@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from keras_resnets.data.errors import reading
+
 SAMPLE = 10_000  # images that stand for a set which is not decoded in memory
 PUBLISHED = {
     "cifar10": (
@@ -31,6 +33,9 @@ def statistics(source):
     Returns:
         Tuple (mean, std) of tuples of floats. The deviation of a constant channel is given as 1,
         so that it can be divided by.
+
+    Raises:
+        OSError: If an image can no longer be read.
     """
     if source.name in PUBLISHED:
         return PUBLISHED[source.name]
@@ -47,7 +52,8 @@ def statistics(source):
 
     references = references.batch(256) if source.loads_batches else references
     partial = references.map(sums, num_parallel_calls=tf.data.AUTOTUNE)
-    total = np.sum(list(partial.as_numpy_iterator()), axis=0)
+    with reading():
+        total = np.sum(list(partial.as_numpy_iterator()), axis=0)
     channels = [[int(number) for number in column] for column in total.T]  # exact integers
     mean = tuple(s / n / 255 for n, s, _ in channels)
     std = tuple(math.sqrt(n * squares - s * s) / n / 255 or 1.0 for n, s, squares in channels)

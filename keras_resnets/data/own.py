@@ -31,12 +31,15 @@ def from_arrays(images, labels, class_names=None):
     Raises:
         ValueError: If the images or the labels are not of this form, or do not fit each other.
     """
-    pixels = np.asarray(images)
+    try:
+        pixels = np.asarray(images)
+    except ValueError:  # images of several sizes
+        pixels = np.empty(len(images), object)
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     if pixels.ndim != 4 or 0 in pixels.shape:
         raise UserError(
             "`images` must be one array (images, height, width, channels), or (images, height, "
-            f"width) of grey ones. Received: shape {np.shape(images)}"
+            f"width) of grey ones. Received: shape {pixels.shape}"
         )
     low, high = pixels.min(), pixels.max()
     if pixels.dtype.kind not in "iu" or low < 0 or high > 255:
@@ -78,6 +81,9 @@ def from_files(paths, labels, class_names=None, skip_corrupt=False, max_pixels=M
     files = [os.fspath(path) for path in ([] if isinstance(paths, str) else paths)]
     if not files:
         raise UserError(f"`paths` must be a sequence of one path or more. Received: {paths!r}")
+    for file in files:
+        if os.path.exists(file) and not os.path.isfile(file):  # a pipe would never end
+            raise UserError(f"`paths` must be files. Received: {printable(file)}")
     numbers, class_names = _number(labels, len(files), class_names)
     files = np.array(files, object)
     images, sound = read_files(files, skip_corrupt, max_pixels)

@@ -7,10 +7,11 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from keras_resnets.checks import is_count, must
 from keras_resnets.data import augment as augmentation
 from keras_resnets.data.operations import Context, Operation
 from keras_resnets.errors import UserError
-from keras_resnets.images import resize, resize_window
+from keras_resnets.images import Preprocessing, resize, resize_window
 
 _FOREVER = np.iinfo(np.int64).max
 
@@ -72,16 +73,16 @@ def training_dataset(
             operation cannot be applied to the images, or an argument is not legal.
     """
     operations = augmentation.parse_augment(augment)
+    _check_types(source, preprocessing, batch_size)
     encode = _encoder(labels, source)
-    _check_channels(source, preprocessing)
-    if not 1 <= batch_size <= source.num_examples:
-        raise UserError(
-            f"`batch_size` must be in 1..{source.num_examples}, the number of training images. "
-            f"Received: batch_size={batch_size}"
-        )
+    most = source.num_examples
+    must("batch_size", batch_size, batch_size <= most, f"at most the {most} training images")
     image_size = image_size or (source.image_shape and source.image_shape[:2])
     if not image_size:
         raise UserError(f"`image_size` is needed, as the images of {source.name} differ in size")
+    is_pair = isinstance(image_size, list | tuple) and len(image_size) == 2
+    is_pair = is_pair and all(map(is_count, image_size))
+    must("image_size", image_size, is_pair, "(height, width) in pixels")
     context = Context(
         tuple(image_size), tuple(255.0 * mean for mean in preprocessing.mean)
     )
@@ -151,8 +152,8 @@ def evaluation_dataset(source, preprocessing, batch_size=128, replicas=1, labels
         ValueError: If the channels do not fit, the prepared images would differ in size, or an
             argument is not legal.
     """
+    _check_types(source, preprocessing, batch_size)
     encode = _encoder(labels, source)
-    _check_channels(source, preprocessing)
     fixed = preprocessing.crop or isinstance(preprocessing.resize, tuple) or source.image_shape
     if not fixed:
         raise UserError(
@@ -200,7 +201,19 @@ class _Fit(Operation):
         return resize_window(images, covering, (covering - size) // 2, size)
 
 
-def _check_channels(source, preprocessing):
+def _check_types(source, preprocessing, batch_size):
+    if not hasattr(source, "load"):
+        raise UserError(
+            "`source` must be a data.Source, such as splits.train. "
+            f"Received: {type(source).__name__}"
+        )
+    if not isinstance(preprocessing, Preprocessing):
+        raise UserError(
+            "`preprocessing` must be a Preprocessing, such as "
+            f"Preprocessing(*data.statistics(splits.train)). Received: {preprocessing!r}"
+        )
+    is_size = isinstance(batch_size, int | np.integer) and 0 < batch_size < 2**31
+    must("batch_size", batch_size, is_size, "a positive integer below 2**31")
     if source.channels != preprocessing.channels:
         raise UserError(
             f"`preprocessing` must have the {source.channels} channels of {source.name}. "

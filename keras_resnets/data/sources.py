@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.data import randomness
-from keras_resnets.data.errors import error_line
+from keras_resnets.data.errors import reading
 from keras_resnets.images import MAX_PIXELS, decode_image, read_image
 
 ARRAY_LIMIT = 2**30  # bytes: images of one shape up to here are kept decoded
@@ -78,17 +78,13 @@ class Examples:
 
     def __iter__(self):
         """Yields (uint8 array, int label) of every example in order."""
-        try:
+        with reading():
             for image, label in self.in_order().map(self.load).as_numpy_iterator():
                 yield image, int(label)
-        except tf.errors.OpError as error:
-            raise OSError(error_line(error)) from error
 
     def _read(self, reference):
-        try:
+        with reading():
             image, label = self.load(reference)
-        except tf.errors.OpError as error:
-            raise OSError(error_line(error)) from error
         return image.numpy(), int(label)
 
     def _place(self, index):

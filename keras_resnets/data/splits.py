@@ -72,6 +72,10 @@ def load_splits(
             corrupt image, or a slice is malformed or empty.
         FileNotFoundError: If the folder does not exist.
     """
+    unknown = [part for part in splits if part not in Splits._fields]
+    if unknown or isinstance(splits, str):
+        legal = ", ".join(Splits._fields)
+        raise UserError(f"`splits` must be a tuple of {legal}. Received: splits={splits!r}")
     given = {"train": train_split, "validation": validation_split, "test": test_split}
     archive = _open(dataset, data_dir, download, skip_corrupt, max_pixels)
     selections = _select(archive, given, seed, splits)

@@ -49,8 +49,8 @@ def read_image(path, max_pixels=MAX_PIXELS):
     Raises (when the operation runs):
         tf.errors.OpError: If the file cannot be read, is not a whole image, or is too large.
     """
-    data = tf.io.read_file(path)
     name = tf.strings.unicode_transcode(path, "UTF-8", "UTF-8")
+    data = tf.cond(name == path, lambda: tf.io.read_file(path), lambda: _read_quietly(path, name))
     header = Header(data)
     pixels = header.pixels(attempt)
     data = require(pixels <= max_pixels, [name, " has ", *_too_many(pixels, max_pixels)], data)
@@ -81,6 +81,12 @@ def find_fault(image, max_pixels=MAX_PIXELS):
     except tf.errors.InvalidArgumentError:
         return f"is not a whole {FORMATS} image"
     return None
+
+
+def _read_quietly(path, name):
+    """The bytes of a file whose name is not UTF-8, which no error of TensorFlow's can hold."""
+    data = attempt(tf.io.read_file, path, "")
+    return require(data != "", ["Cannot read ", name, ": it is gone or empty"], data)
 
 
 def _too_many(pixels, max_pixels):

@@ -6,6 +6,7 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_resnets.checks import is_count, must
 from keras_resnets.errors import UserError
 from keras_resnets.images.resizing import INTERPOLATIONS, resize, resize_window
 
@@ -53,10 +54,9 @@ class Preprocessing:
             value = getattr(self, field)
             sizes = value if isinstance(value, tuple) else (value,)
             length = 2 if field == "crop" or isinstance(value, tuple) else 1
-            if value is not None and (len(sizes) != length or min(sizes) < 1):
-                raise UserError(
-                    f"`{field}` must be positive pixels, (height, width). Received: {field}={value}"
-                )
+            is_legal = len(sizes) == length and all(map(is_count, sizes))
+            legal = "whole pixels above 0, (height, width)"
+            must(field, value, value is None or is_legal, legal)
 
     def _check_statistics(self):
         received = f"Received: mean={self.mean}, std={self.std}"

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.checks import check_choice
+from keras_resnets.errors import UserError
 from keras_resnets.layers import draws
 from keras_resnets.layers.draws import Draw
 
@@ -123,7 +124,7 @@ class FractalJoin(keras.layers.Layer):
     def compute_output_shape(self, inputs_shape, drawn_shape=None):
         shapes = {tuple(shape) for shape in inputs_shape}
         if len(shapes) > 1:
-            raise ValueError(f"The inputs of a join must have one shape. Received: {shapes}")
+            raise UserError(f"The inputs of a join must have one shape. Received: {shapes}")
         return shapes.pop()
 
     def get_config(self):

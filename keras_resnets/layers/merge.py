@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.checks import check_choice
+from keras_resnets.errors import UserError
 
 Gating = Literal[None, "exclusive", "shortcut"]
 Pad = Literal["end", "both"]
@@ -41,7 +42,7 @@ class Merge(keras.layers.Layer):
         super().__init__(**kwargs)
         check_choice("gating", gating, Gating)
         if len(scales) != 2:
-            raise ValueError(f"`scales` must be two numbers. Received: scales={scales}")
+            raise UserError(f"`scales` must be two numbers. Received: scales={scales}")
         self.activation = keras.activations.get(activation) if activation else None
         self.scales, self.gating = tuple(scales), gating
 
@@ -62,12 +63,12 @@ class Merge(keras.layers.Layer):
         shapes = [tuple(shape) for shape in input_shape]
         needed = 3 if self.gating else 2
         if len(shapes) != needed:
-            raise ValueError(
+            raise UserError(
                 f"Merge needs {needed} operands with gating={self.gating!r}. "
                 f"Received: {len(shapes)} operands"
             )
         if len(set(shapes)) > 1:
-            raise ValueError(
+            raise UserError(
                 "Shortcut, branch and gate must have one shape. "
                 f"Received: shapes {', '.join(map(str, shapes))}"
             )
@@ -115,7 +116,7 @@ class ZeroPadShortcut(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         batch, *sides, channels = input_shape
         if channels > self.channels:
-            raise ValueError(
+            raise UserError(
                 f"`channels` must be at least the input's {channels}. "
                 f"Received: channels={self.channels}"
             )

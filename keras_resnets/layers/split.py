@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from keras_resnets.errors import UserError
+
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
 class SplitChannels(keras.layers.Layer):
@@ -32,7 +34,7 @@ class SplitChannels(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         *rest, channels = input_shape
         if sum(self.sizes) != channels:
-            raise ValueError(
+            raise UserError(
                 f"`sizes` must add up to the input's {channels} channels. "
                 f"Received: sizes={self.sizes}"
             )

@@ -4,6 +4,7 @@ import functools
 
 import keras
 
+from keras_resnets.errors import UserError
 from keras_resnets.layers import Merge, SkippingMerge, StochasticMerge
 from keras_resnets.models.records import Branch
 from keras_resnets.models.stochastic_depth import ALWAYS
@@ -41,8 +42,17 @@ def residual(
 
     Returns:
         Keras tensor of the shortcut's shape.
+
+    Raises:
+        UserError: If a block has two branches of one name, or if a branch that stochastic depth
+            may leave out uses another tensor than its argument.
     """
     name = name or place.name
+    if any(branch.name == name for branch in place.branches):
+        raise UserError(
+            f"{place.name} has two branches of one name: give each call of `residual` in a block "
+            f"its own. Received: name={name!r}"
+        )
     options = {"activation": activation, "name": f"{name}_merge", **merge}
     survival, kind = net.survival_at(place.position), Merge
     if survival < 1:
@@ -69,7 +79,16 @@ def _skippable(x, branch, name):
     Synchronized batch norm cannot: its replicas must all take part.
     """
     inner = keras.Input(x.shape[1:], dtype=x.dtype, name=f"{name}_input")
-    model = keras.Model(inner, branch(inner), name=f"{name}_branch")
+    try:
+        model = keras.Model(inner, branch(inner), name=f"{name}_branch")
+    except ValueError as error:
+        if "not connected to `inputs`" not in str(error):
+            raise
+        raise UserError(
+            f"The branch {name} must use no tensor but its argument where survival < 1, as it is "
+            "computed apart: let it compute the other one itself, or build with "
+            "survival_draw='sample'"
+        ) from error
     if any(getattr(layer, "synchronized", False) for layer in model.layers):
         return None
     return model

@@ -124,8 +124,16 @@ def _check_layers(model, path, file, skip_mismatch):
         key = f"{kind}_{numbers[kind]}" if numbers[kind] else kind
         numbers[kind] += 1
         written = groups[key]["vars"] if key in groups and "vars" in groups[key] else {}
-        if not len(written) or isinstance(layer, Merge):  # whose branch's layers come by themselves
+        # A merge's branch has layers that come by themselves.
+        if not layer.weights or isinstance(layer, Merge):
             continue
+        if not len(written):
+            if skip_mismatch:
+                continue
+            raise UserError(
+                f"{path} has no variables for {layer.name}. skip_mismatch=True leaves such layers "
+                "as they are"
+            )
         name = written.attrs.get("name", layer.name)
         if name != layer.name:
             raise UserError(

@@ -20,7 +20,7 @@ from keras_resnets.images import (
 METADATA = os.path.join("assets.extra", "metadata.json")  # TensorFlow Serving leaves it alone
 
 
-class CorruptImageError(ValueError):
+class CorruptImageError(UserError):
     """An image cannot be decoded, or has too many pixels. The message names it."""
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_resnets.analysis import plots
 from keras_resnets.data import data_error, evaluation_dataset
+from keras_resnets.data.errors import reading
 from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
 from keras_resnets.training import files
@@ -214,7 +215,8 @@ def _load_images(source, indices):
     places = tf.constant(indices, tf.int64)
     chosen = source.in_order().enumerate()
     chosen = chosen.filter(lambda index, reference: tf.reduce_any(index == places))
-    found = {int(index): source.load(reference)[0].numpy() for index, reference in chosen}
+    with reading():
+        found = {int(index): source.load(reference)[0].numpy() for index, reference in chosen}
     return [found[index] for index in indices.tolist()]
 
 

@@ -123,8 +123,8 @@ class Recipe:
             ("max_pixels", 1),
             ("seed", 0),
         ):
-            self._must(name, getattr(self, name) >= low, f"at least {low}")
-        self._must("seed", self.seed < 2**31, "below 2**31")
+            value = getattr(self, name)
+            self._must(name, low <= value < 2**31, f"at least {low} and below 2**31")
         is_split = 1 <= self.logical_devices <= MOST_DEVICES
         self._must("logical_devices", is_split, f"in 1..{MOST_DEVICES}")
         self._must("lr", 0 < self.lr < math.inf, "above 0 and finite")

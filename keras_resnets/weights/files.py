@@ -118,7 +118,7 @@ def _npz(path):
         with np.load(path, allow_pickle=False) as file:
             return Checkpoint(path, {name: as_tensor(file[name]) for name in file.files})
     except (EOFError, zlib.error) as error:
-        raise ValueError(str(error)) from None
+        raise UserError(f"it is truncated or damaged ({error})") from None
 
 
 def _keras(path):
