@@ -79,14 +79,22 @@ def test_code_in_a_pickle_is_refused_by_name_and_not_run(write, at, tmp_path):
     else:
         data = write(evil if at == "whole" else {"state_dict": {}, "args": evil})
     (tmp_path / "net.pth").write_bytes(data)
-    with pytest.raises(UserError, match=r"net\.pth: it asks to run (_?io)\.open.* not run") as error:
+    words = r"net\.pth: it asks to run (_?io)\.open.* not run"
+    with pytest.raises(UserError, match=words) as error:
         weights.read(tmp_path / "net.pth")
     assert "\n" not in str(error.value)
     assert not mark.exists()
 
 
 @pytest.mark.parametrize(
-    "named", ["os.system", "builtins.eval", "torch.nn.modules.conv.Conv2d", "numpy.load", "builtins.getattr"]
+    "named",
+    [
+        "os.system",
+        "builtins.eval",
+        "builtins.getattr",
+        "numpy.load",
+        "torch.nn.modules.conv.Conv2d",
+    ],
 )
 def test_whatever_is_no_plain_data_is_refused(named, tmp_path):
     module, _, name = named.rpartition(".")

@@ -78,6 +78,24 @@ def _to_torch_kernel(array):
     return np.transpose(array, (3, 2, 0, 1))
 
 
+def convolved_slots(layer, module):
+    """As `torch_slots`, where the classifier is a 1x1 convolution."""
+    for slot in torch_slots(layer, module):
+        if len(slot.shape) == 2:
+            slot = slot._replace(
+                shape=(*slot.shape, 1, 1), take=_from_convolution, give=_to_convolution
+            )
+        yield slot
+
+
+def _from_convolution(array):
+    return np.transpose(array[:, :, 0, 0])
+
+
+def _to_convolution(array):
+    return np.transpose(array)[:, :, None, None]
+
+
 def keras_slots(layer, name):
     """The variables of a layer as Keras arranges them, numbered as in its files."""
     for number, variable in enumerate(layer.weights):
@@ -108,7 +126,7 @@ class Dialect:
             `None` where nothing is cropped.
         interpolation: String, of its preprocessing.
         marks: Tuple of strings, the parts of a first block that show whose names they are.
-        slots: `slots(layer, name)`, `torch_slots` or `keras_slots`.
+        slots: `slots(layer, name)`: `torch_slots`, `convolved_slots` or `keras_slots`.
         prepare: `prepare(tensors) -> tensors`, what is to be computed before names fit.
         refuse: `refuse(tensors) -> reason` why networks of this dialect's names are none of ours,
             or `None`.

@@ -8,6 +8,7 @@ import zlib
 import h5py
 import numpy as np
 import safetensors
+import safetensors.numpy
 
 from keras_resnets.errors import UserError
 from keras_resnets.models.files import read_members
@@ -187,9 +188,9 @@ def write_safetensors(path, tensors, description=None):
         tensors: Dictionary of names and arrays.
         description: Dictionary that describes the network, or `None`. Defaults to `None`.
     """
-    from safetensors.numpy import save_file
-
     metadata = {"format": "pt"}
     if description:
         metadata[_METADATA] = json.dumps(description)
-    save_file({name: np.ascontiguousarray(a) for name, a in tensors.items()}, path, metadata)
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    with open(path, "xb") as file:  # the library's own files are for one user's eyes only
+        file.write(safetensors.numpy.save(arrays, metadata))

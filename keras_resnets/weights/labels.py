@@ -45,10 +45,8 @@ def preprocessing(network, dialect, carried=None, named=None, path=None):
         `Preprocessing` for the network's channels, or `None` if nothing is known.
     """
     *sides, channels = network.input_shape[1:]
-    if carried:
-        found = Preprocessing(**carried)
-    else:
-        found = _published(dialect, named, _beside(path) or {})
+    beside = _beside(path) or {}
+    found = Preprocessing(**carried) if carried else _published(dialect, named, beside)
     if found is None:
         return None
     size = found.crop or found.resize

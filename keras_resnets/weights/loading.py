@@ -136,7 +136,8 @@ def locate(source, model=None):
             raise FileNotFoundError(f"There is no file of weights {os.fspath(source)}")
         return os.fspath(source), None
     found = named.find(source, model)
-    return os.fspath(named.fetch(found)), found
+    path = os.fspath(named.fetch(found))
+    return path, found if isinstance(found, named.NamedWeights) else None
 
 
 def _open(source, model, whole=False):
@@ -199,13 +200,14 @@ def _build(builder, given, found, with_top=None):
 
 def _check_wiring(network, found):
     """Refuses a network that computes something else with the file's weights."""
-    difference = wiring_difference(network, found.description)
-    if difference:
-        why = "" if difference[0] == "family" else ", which has {}={!r} and not {!r}"
-        raise UserError(_another(found, network, why.format(*difference)))
+    differences = wiring_differences(network, found.description)
+    if "family" in differences:
+        raise UserError(_another(found, network))
+    if differences:
+        raise UserError(_another(found, network, f", which has {in_words(differences)}"))
 
 
-def wiring_difference(network, description):
+def wiring_differences(network, description):
     """What makes a network compute something else than the one that is described.
 
     Args:
@@ -213,16 +215,24 @@ def wiring_difference(network, description):
         description: `Description`.
 
     Returns:
-        Option, its value in the description and that in the network, or `None`.
+        Dictionary from each option that differs to its values there and here.
     """
     if network.family != description.family:
-        return "family", description.family, network.family
+        return {"family": (description.family, network.family)}
     here = network.wiring
     there = registry.find(network.family).options(**description.options).wiring()
-    for key, value in here.items():
-        if value != there.get(key, value) and key not in _FREE:
-            return key, there[key], value
-    return None
+    return {
+        key: (there[key], value)
+        for key, value in here.items()
+        if value != there.get(key, value) and key not in _FREE
+    }
+
+
+def in_words(differences):
+    """`"shortcut='A' and not 'B', width=16 and not 8"` of what `wiring_differences` found."""
+    return ", ".join(
+        f"{key}={there!r} and not {here!r}" for key, (there, here) in differences.items()
+    )
 
 
 def _another(found, network, why=""):

@@ -114,12 +114,9 @@ def _match(network, checkpoint, dialect):
 
 def _shape_here(slot, tensor):
     """The shape that a tensor has here."""
-    shape = tensor.shape
-    if len(slot.shape) == 2 and shape[2:] == (1, 1):  # a classifier that is a 1x1 convolution
-        shape = shape[:2]
-    if len(shape) != len(slot.shape):
-        return shape
-    return slot.take(np.broadcast_to(np.float32(0), shape)).shape
+    if len(tensor.shape) != len(slot.shape):
+        return tensor.shape
+    return slot.take(np.broadcast_to(np.float32(0), tensor.shape)).shape
 
 
 def adapt_channels(kernel, channels):
@@ -151,7 +148,7 @@ def _read(checkpoint, slot, tensor):
     value = tensor.as_float32()
     if not np.isfinite(value).all():
         raise UserError(f"Cannot take {checkpoint.path}: {slot.key} is not finite (NaN or inf)")
-    value = slot.take(value.reshape(value.shape[: len(slot.shape)]))
+    value = slot.take(value)
     if value.shape != tuple(slot.variable.shape):
         value = adapt_channels(value, slot.variable.shape[2])
     return np.ascontiguousarray(value)

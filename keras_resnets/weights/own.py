@@ -47,6 +47,8 @@ def _describe(dialect, checkpoint):
         options["num_classes"] = classes or known.num_classes
     channels = (options.get("input_shape") or (3,))[-1]
     first = checkpoint.tensors.get("stem_conv/0")
+    if first and "stem_width" not in options and first.shape[-1] != options.get("width"):
+        options["stem_width"] = first.shape[-1]
     return Description(family, options, first.shape[2] if first else channels, classes)
 
 

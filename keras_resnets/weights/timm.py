@@ -1,6 +1,6 @@
 """The names of timm's networks that torchvision does not have (Apache-2.0)."""
 
-from keras_resnets.weights.dialect import Dialect
+from keras_resnets.weights.dialect import Dialect, convolved_slots
 from keras_resnets.weights.guessing import dual_path, residual_net
 
 _DPN_BLOCK = {
@@ -40,6 +40,7 @@ def _dpn(name, last):
         std=(1 / (0.0167 * 255),) * 3,
         resize_share=0.875,
         interpolation="bicubic",
+        slots=convolved_slots,
         marks=tuple(("conv1", "conv2", *last)),
         refuse=_silu,
     )
@@ -72,5 +73,6 @@ RESNETV2 = Dialect(
     std=(0.5, 0.5, 0.5),
     resize_share=0.95,
     interpolation="bicubic",
+    slots=convolved_slots,
     refuse=_standardized,
 )

@@ -8,15 +8,15 @@ import numpy as np
 from keras_resnets._version import __version__
 from keras_resnets.checks import check_choice
 from keras_resnets.errors import UserError
-from keras_resnets.weights.dialect import BATCH_COUNTER, torch_slots
+from keras_resnets.weights.dialect import BATCH_COUNTER, keras_slots
 from keras_resnets.weights.files import write_safetensors
-from keras_resnets.weights.loading import DIALECTS, wiring_difference
+from keras_resnets.weights.loading import DIALECTS, in_words, wiring_differences
 from keras_resnets.weights.own import OWN
 from keras_resnets.weights.tensors import Checkpoint, as_tensor
 
 # What a file says of its network, of the network's config.
 _DESCRIPTION = ("registry_name", "options", "preprocessing", "class_names")
-_WRITABLE = {d.name: d for d in DIALECTS if d.slots is torch_slots or d is OWN}
+_WRITABLE = {d.name: d for d in DIALECTS if d.slots is not keras_slots or d is OWN}
 
 
 def save(network, path, dialect="torchvision", half=False):
@@ -88,8 +88,8 @@ def _check(network, dialect, tensors):
     seen = Checkpoint(network.name, {key: as_tensor(value) for key, value in tensors.items()})
     description = dialect.describe(dialect, seen)
     why = dialect.refuse(tensors) or ("" if description else "none has its blocks")
-    difference = description and wiring_difference(network, description)
-    if difference:
-        why = "it has {0}={2!r}, and theirs have {1!r}".format(*difference)
+    differences = description and wiring_differences(network, description)
+    if differences:
+        why = f"theirs have {in_words(differences)}"
     if why:
         raise UserError(f"No network of {dialect.name} computes what {network.name} does: {why}")
