@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_resnets
+from keras_resnets import weights
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 # Enough to go through every part of a run; the digits stand for sets that must be downloaded.
@@ -59,6 +62,7 @@ def checkout(tmp_path, rng):
         path.write_bytes(tf.io.encode_jpeg(pixels).numpy())
 
     write(tmp_path / "photo.jpg")
+    weights.save(keras_resnets.ResNet18(), tmp_path / "resnet18.safetensors")
     for split, count in (("train", 12), ("val", 4)):
         for name in ("cat", "dog"):
             for number in range(count):
