@@ -43,6 +43,7 @@ nets: list[Network] = [
     keras_resnets.fractalnet(columns=2, dropout=(0.0, 0.1), blocks=2),
     keras_resnets.fusenet(kind="half", depth=14),
     keras_resnets.create_model("resnet50", num_classes=3),
+    keras_resnets.ResNet20(weights="cifar10", num_classes=5),
 ]
 strides: list[int] = [block.stride for block in nets[0].blocks]
 reveal_type(keras_resnets.ResNet50())

@@ -66,6 +66,17 @@ def test_options_follow_the_file_unless_given(write):
     one_line(error)
 
 
+def test_npz_and_prefixes(write, tmp_path, capsys):
+    source = free(shortcut_pad="both")
+    tensors = weights.read(write(source, "akamaster")).tensors
+    arrays = {f"module.model.{key}": tensor.read() for key, tensor in tensors.items()}
+    np.savez(tmp_path / "net.npz", **arrays)
+    assert_same(weights.open(tmp_path / "net.npz"), source, (32, 32))
+    said = capsys.readouterr().out
+    assert "`module.` was taken off" in said
+    assert "`model.` was taken off" in said
+
+
 def test_a_keras_file_never_looks_for_the_weights(write, tmp_path):
     network = keras_resnets.ResNet20(weights=write(free(), "akamaster", "gone.safetensors"))
     network.save(tmp_path / "x.keras")
