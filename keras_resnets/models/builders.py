@@ -116,9 +116,7 @@ def _make_builder(name, registry_name, options, family_name, fixed, is_variant):
         if weights is None:
             return build(given)
         _checked(name, options, fixed, family_name, given)
-        from keras_resnets.weights import loading  # which builds networks in its turn
-
-        return loading.build(builder, given, weights)
+        return registry.build_with_weights(builder, given, weights)
 
     builder.__name__ = builder.__qualname__ = name
     builder.__module__ = options.__module__

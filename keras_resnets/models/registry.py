@@ -8,6 +8,7 @@ from typing import Any
 from keras_resnets.errors import UserError
 
 _BUILDERS: dict[str, Callable[..., Any]] = {}  # registry name -> builder, families and variants
+_LOADERS: list[Callable[..., Any]] = []  # the last one builds networks with trained weights
 _VARIANTS: dict[str, str] = {}  # registry name -> public name, in the order of the tables
 
 
@@ -28,6 +29,20 @@ def register(registry_name, builder, is_variant):
     _BUILDERS[registry_name] = builder
     if is_variant:
         _VARIANTS[registry_name] = builder.__name__
+
+
+def load_weights_by(build):
+    """Makes a function known that builds networks with trained weights.
+
+    Args:
+        build: `build(builder, given, weights) -> Network`.
+    """
+    _LOADERS.append(build)
+
+
+def build_with_weights(builder, given, weights):
+    """The network of a builder and its options, with trained weights."""
+    return _LOADERS[-1](builder, given, weights)
 
 
 def find(name):
