@@ -10,7 +10,7 @@ import random
 import numpy as np
 import tensorflow as tf
 
-from keras_resnets.analysis.steps import Steps
+from keras_resnets.analysis.steps import as_steps
 from keras_resnets.checks import is_count, must
 
 BATCH = 250
@@ -44,7 +44,7 @@ def single_lesions(network, images, labels, batch_size=BATCH):
     about n / 2 evaluations.
 
     Args:
-        network: `Network` with a classifier.
+        network: `Network` with a classifier, or its `Steps`, where several studies follow.
         images: Array or tensor `(images, height, width, channels)`, standardized as the network
             takes them.
         labels: Array of class numbers `(images,)`.
@@ -56,7 +56,7 @@ def single_lesions(network, images, labels, batch_size=BATCH):
     Raises:
         UserError: If the network has no blocks that can be deleted, or labels do not fit.
     """
-    steps = Steps(network)
+    steps = as_steps(network)
     variants = [_whole(steps)] + [_deleted(steps, (number,)) for number in _deletable(steps)]
     intact, *errors = variant_errors(steps, images, labels, variants, batch_size)
     lesions = [
@@ -85,7 +85,7 @@ def random_lesions(network, images, labels, counts=None, trials=10, seed=0, batc
     Raises:
         UserError: If a count is not legal.
     """
-    steps = Steps(network)
+    steps = as_steps(network)
     deletable = _deletable(steps)
     counts = list(range(1, len(deletable))) if counts is None else list(counts)
     for count in counts:
@@ -126,12 +126,12 @@ def shuffles(network, images, labels, swaps=None, trials=10, seed=0, batch_size=
     """
     from scipy.stats import kendalltau
 
-    steps = Steps(network)
+    steps = as_steps(network)
     swaps = [1, 2, 4, 8, 16, 32] if swaps is None else list(swaps)
     groups = _exchangeable(steps)
     movable = [number for group in groups for number in group]
     pairs = [(a, b) for group in groups for a in group for b in group if a < b]
-    must("network", network.name, bool(pairs), "one with two blocks of one shape in a stage")
+    must("network", steps.network.name, bool(pairs), "one with two blocks of one shape in a stage")
     draws = random.Random(seed)
     cases, variants = [], []
     for count in swaps:

@@ -176,6 +176,11 @@ class Steps:
         return [number for number, step in enumerate(self.steps) if step.can_be_deleted]
 
 
+def as_steps(network):
+    """The `Steps` of a network, or what is `Steps` already."""
+    return network if isinstance(network, Steps) else Steps(network)
+
+
 def _steps_of(block):
     """A residual block is one step; a plain one has as many as convolutions."""
     if block.branches:
