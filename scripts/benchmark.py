@@ -3,6 +3,7 @@
     python scripts/benchmark.py                          # all pairs, float32 and mixed_bfloat16
     python scripts/benchmark.py --cases=resnet50 --precisions=float32 --json=speed.json
     python scripts/benchmark.py --suite=families         # images a second of each family, with MACs
+    python scripts/benchmark.py --suite=lesions          # all single lesions against evaluations
 
 A case compares this package ("ours") with a reference. Both sides are warmed up; then they take
 turns, step by step, so that whatever else the machine does falls on both. The speed-up quoted is
@@ -16,13 +17,17 @@ import statistics
 import time
 
 from absl import flags
+from benchmark_pairs import PAIRS, ours
 from cli import COUNT, run
 
 from keras_resnets.errors import UserError
 from keras_resnets.training.recipe import PRECISIONS
 
-_SUITE = flags.DEFINE_enum("suite", "pairs", ["pairs", "families"], "What to measure.")
-_CASES = flags.DEFINE_list("cases", [], "Cases, or models with --suite=families; all by default.")
+_SUITE = flags.DEFINE_enum(
+    "suite", "pairs", ["pairs", "families", "lesions"], "What to measure."
+)
+_CASES = flags.DEFINE_list("cases", [], "Cases, or models with other suites; all by default.")
+_IMAGES = flags.DEFINE_integer("images", 10_000, "Images of --suite=lesions.", **COUNT)
 _PRECISIONS = flags.DEFINE_list(
     "precisions", ["float32", "mixed_bfloat16"], "Keras dtype policies to run each case under."
 )
@@ -31,92 +36,6 @@ _WARMUP = flags.DEFINE_integer("warmup", 2, "Steps of each side before timing.",
 _JSON = flags.DEFINE_string("json", None, "File for the results.")
 
 
-def stock_resnet18_cifar():
-    """The network of `ResNet18(stem="cifar")` from Keras' own layers, with the same defaults."""
-    import keras
-
-    def conv_norm(x, width, size, stride):
-        if stride > 1 and size > 1:
-            x = keras.layers.ZeroPadding2D(size // 2)(x)
-        padding = "valid" if stride > 1 else "same"
-        x = keras.layers.Conv2D(width, size, stride, padding, use_bias=False)(x)
-        return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
-
-    image = keras.Input((32, 32, 3))
-    x = keras.layers.ReLU()(conv_norm(image, 64, 3, 1))
-    for width, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2),
-                          (512, 1)):
-        y = keras.layers.ReLU()(conv_norm(x, width, 3, stride))
-        y = conv_norm(y, width, 3, 1)
-        if stride > 1:
-            x = conv_norm(x, width, 1, stride)
-        x = keras.layers.ReLU()(keras.layers.Add()([x, y]))
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, keras.layers.Dense(100, dtype="float32")(x))
-
-
-def keras_resnet50():
-    import keras
-
-    return keras.applications.ResNet50(weights=None, classifier_activation=None)
-
-
-def one_convolution(groups):
-    """A 3x3 convolution of 256 channels at 28x28 and a linear classifier."""
-    import keras
-
-    from keras_resnets import layers
-
-    image = keras.Input((28, 28, 256))
-    x = layers.Conv2D(256, 3, groups=groups)(image)
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(image, keras.layers.Dense(10, dtype="float32")(x))
-
-
-def ours(name, **options):
-    import keras_resnets
-
-    return keras_resnets.create_model(name, **options)
-
-
-# case: (what is measured, its reference, builders of both, batch size)
-PAIRS = {
-    "resnet50": (
-        "resnet50 at 224",
-        "keras.applications.ResNet50",
-        lambda: ours("resnet50"),
-        keras_resnet50,
-        16,
-    ),
-    "resnet18_cifar": (
-        "resnet18 at 32",
-        "the same of stock Keras layers",
-        lambda: ours("resnet18", stem="cifar", num_classes=100),
-        stock_resnet18_cifar,
-        64,
-    ),
-    "grouped_conv": (
-        "3x3 convolution, 256 channels, groups=32",
-        "groups=1",
-        lambda: one_convolution(32),
-        lambda: one_convolution(1),
-        16,
-    ),
-    "resnext50": (
-        "resnext50_32x4d at 224",
-        "resnet50",
-        lambda: ours("resnext50_32x4d"),
-        lambda: ours("resnet50"),
-        16,
-    ),
-    "stochastic_depth": (
-        "resnet110 at 32, survival=0.5",
-        "resnet110",
-        lambda: ours("resnet110", survival=0.5),
-        lambda: ours("resnet110"),
-        64,
-    ),
-}
 # A net or more of each family: the first two lines at 224 pixels, the others at 32.
 FAMILIES = (
     *("resnet18", "resnet50", "resnet50_v2", "resnext50_32x4d", "wide_resnet50_2", "plain34"),
@@ -124,6 +43,8 @@ FAMILIES = (
     *("resnet20", "resnet110", "resnet20_v2", "resnet164_v2", "wide_resnet16_4", "plain20"),
     *("resnext29_32x4d", "resnext29_8x64d", "dfn_mr1", "fractalnet20"),
 )
+
+LESIONS = ("resnet20", "resnet56", "resnet110", "plain56")
 
 
 class Step:
@@ -208,6 +129,36 @@ def measure_family(name, precision):
     }
 
 
+def measure_lesions(name):
+    """Times all single lesions of a network and evaluations of it in turn. Returns a row."""
+    import keras
+    import numpy as np
+
+    from keras_resnets.analysis import single_lesions
+
+    keras.backend.clear_session()
+    model = ours(name)
+    noise = np.random.default_rng(0)
+    images = noise.standard_normal((_IMAGES.value, *model.input_shape[1:]), dtype="float32")
+    labels = noise.integers(model.output_shape[-1], size=len(images))
+    model.predict(images[:500], batch_size=250, verbose=0)  # traced before it is timed
+    ratios, count = [], 0
+    for _ in range(min(_STEPS.value, 3)):
+        start = time.perf_counter()
+        model.predict(images, batch_size=250, verbose=0)
+        evaluated = time.perf_counter()
+        count = len(single_lesions(model, images, labels)[1])
+        done = time.perf_counter()
+        ratios.append((done - evaluated) / (evaluated - start))
+    return {
+        "model": name,
+        "images": len(images),
+        "lesions": count,
+        "evaluation_seconds": evaluated - start,
+        "evaluations": statistics.median(ratios),
+    }
+
+
 def machine():
     """What the figures depend on, for the JSON file."""
     import keras
@@ -255,10 +206,24 @@ def run_families(names):
             yield row
 
 
+def run_lesions(names):
+    """Yields the rows of the lesions and prints them."""
+    print(f"{'model':16} {'images':>7} {'lesions':>8} {'evaluation':>11} {'evaluations':>12}")
+    for name in names:
+        row = measure_lesions(name)
+        print(
+            f"{name:16} {row['images']:7} {row['lesions']:8} {row['evaluation_seconds']:9.1f} s "
+            f"{row['evaluations']:12.1f}",
+            flush=True,
+        )
+        yield row
+
+
 def main():
     legal, measure = {
         "pairs": (PAIRS, run_pairs),
         "families": (FAMILIES, run_families),
+        "lesions": (LESIONS, run_lesions),
     }[_SUITE.value]
     for name, given, known in (
         ("cases", _CASES.value, legal),

@@ -1,5 +1,41 @@
-"""What a network costs and what it has learned."""
+"""What a network costs, what it has learned, and why it works: the articles' experiments."""
 
 from keras_resnets.analysis.complexity import Complexity, LayerCost, complexity
+from keras_resnets.analysis.degradation import plot_degradation, read_errors
+from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
+from keras_resnets.analysis.lesion_plots import (
+    plot_paths,
+    plot_random_lesions,
+    plot_shuffles,
+    plot_single_lesions,
+)
+from keras_resnets.analysis.lesions import Lesion, random_lesions, shuffles, single_lesions
+from keras_resnets.analysis.paths import (
+    PathGradients,
+    effective_lengths,
+    gradients_by_length,
+    path_lengths,
+)
 
-__all__ = ["Complexity", "LayerCost", "complexity"]
+__all__ = [
+    "Complexity",
+    "LayerCost",
+    "Lesion",
+    "PathGradients",
+    "complexity",
+    "degradation_study",
+    "effective_lengths",
+    "gradients_by_length",
+    "lesion_study",
+    "path_lengths",
+    "path_study",
+    "plot_degradation",
+    "plot_paths",
+    "plot_random_lesions",
+    "plot_shuffles",
+    "plot_single_lesions",
+    "random_lesions",
+    "read_errors",
+    "shuffles",
+    "single_lesions",
+]

@@ -8,6 +8,7 @@ import csv
 import pathlib
 
 from keras_resnets.analysis import drawing, lesion_plots
+from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.lesions import random_lesions, shuffles, single_lesions
 from keras_resnets.analysis.paths import effective_lengths, gradients_by_length
 from keras_resnets.analysis.steps import Steps
@@ -83,6 +84,23 @@ def path_study(network, images, labels, folder, samples=20, seed=0):
     table, figure = folder / "paths.csv", folder / "paths.png"
     drawing.write_csv(table, rows)
     lesion_plots.plot_paths(rows, figure, network.name, effective_lengths(rows))
+    return [table, figure]
+
+
+def degradation_study(run_dirs, folder):
+    """Training and test error of several runs over the epochs (He 2015, Figure 6).
+
+    Args:
+        run_dirs: Sequence of folders of runs, or a dictionary of them by labels.
+        folder: Folder to write to, made if missing.
+
+    Returns:
+        List of the paths of the files.
+    """
+    rows, folder = read_errors(run_dirs), _made(folder)
+    table, figure = folder / "degradation.csv", folder / "degradation.png"
+    drawing.write_csv(table, rows)
+    plot_degradation(rows, figure)
     return [table, figure]
 
 
