@@ -3,10 +3,12 @@
     python scripts/models.py
     python scripts/models.py "resnet*" --num_classes=100
     python scripts/models.py resnet50 --by=stage
+    python scripts/models.py "resnet*" --csv=resnets.csv
 
 Without flags each network has its own number of classes and input size.
 """
 
+import pathlib
 import sys
 
 from absl import flags
@@ -21,13 +23,17 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Side to count at, each net's by default.", **COUNT
 )
 _BY = flags.DEFINE_enum("by", "model", ["model", "stage", "layer"], "What a row is.")
+_CSV = flags.DEFINE_string("csv", None, "File to write the table to as well, with exact counts.")
 
 
 def main(patterns):
     import keras
 
     from keras_resnets import complexity, create_model, list_models
+    from keras_resnets.analysis.drawing import write_csv
 
+    if _CSV.value:
+        pathlib.Path(_CSV.value).touch()  # before the counting, which takes minutes
     names = [name for pattern in patterns or ["*"] for name in list_models(pattern)]
     if not names:
         raise UserError(f"no model matches {' '.join(patterns)}")
@@ -35,23 +41,45 @@ def main(patterns):
     if _BY.value == "model":
         row("model", "input", "output", "trainable", "total", "GMACs", "GFLOPs")
         row(*["---"] * 3, *["---:"] * 4)
+    table = []
     for name in names:
         keras.backend.clear_session()
         size = _IMAGE_SIZE.value
         cost = complexity(create_model(name, **options), size and (size, size))
+        parts = by_part(cost)
+        table += [counts(name, cost.input_shape, *part) for part in parts]
         if _BY.value == "model":
             row(f"`{name}`", sides(cost.input_shape), *figures(cost))
             continue
         print(f"\n{name}, {sides(cost.input_shape)}\n")
         row(_BY.value, "output", "trainable", "total", "GMACs", "GFLOPs")
         row(*["---"] * 2, *["---:"] * 4)
-        parts = cost.stages.items() if _BY.value == "stage" else by_layer(cost)
         for part, part_cost in (*parts, ("all", cost)):
             row(part, *figures(part_cost))
+    if _CSV.value:
+        write_csv(_CSV.value, table)
 
 
-def by_layer(cost):
+def by_part(cost):
+    if _BY.value == "model":
+        return [(None, cost)]
+    if _BY.value == "stage":
+        return list(cost.stages.items())
     return [(layer.name, layer) for layer in cost.layers]
+
+
+def counts(name, input_shape, part, cost):
+    named = {} if part is None else {_BY.value: part}
+    return {
+        "model": name,
+        **named,
+        "input": sides(input_shape),
+        "output": sides(cost.output_shape),
+        "trainable": cost.trainable,
+        "total": cost.total,
+        "macs": cost.macs,
+        "flops": cost.flops,
+    }
 
 
 def figures(cost):

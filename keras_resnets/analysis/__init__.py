@@ -1,6 +1,12 @@
 """What a network costs, what it has learned, and why it works: the articles' experiments."""
 
 from keras_resnets.analysis.complexity import Complexity, LayerCost, complexity
+from keras_resnets.analysis.cost import (
+    accuracy_against_cost,
+    cost_table,
+    plot_accuracy_against_cost,
+    plot_cost,
+)
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
 from keras_resnets.analysis.lesion_plots import (
@@ -22,13 +28,17 @@ __all__ = [
     "LayerCost",
     "Lesion",
     "PathGradients",
+    "accuracy_against_cost",
     "complexity",
+    "cost_table",
     "degradation_study",
     "effective_lengths",
     "gradients_by_length",
     "lesion_study",
     "path_lengths",
     "path_study",
+    "plot_accuracy_against_cost",
+    "plot_cost",
     "plot_degradation",
     "plot_paths",
     "plot_random_lesions",

@@ -24,6 +24,8 @@ class LayerCost:
         trainable: Number of trainable parameters (0 where an earlier call counted them).
         total: Number of all parameters, batch normalization's moving statistics included.
         macs: Multiply-accumulates of one image; 0 except for convolutions and dense layers.
+        kernel: Shape of the kernel, `(height, width, channels / groups, filters)`, `(features,
+            units)`, or `()` where there is none.
     """
 
     name: str
@@ -33,6 +35,12 @@ class LayerCost:
     trainable: int
     total: int
     macs: int
+    kernel: tuple = ()
+
+    @property
+    def flops(self):
+        """Floating-point operations: two for a multiply-accumulate."""
+        return 2 * self.macs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,9 +178,10 @@ def _parts(network):
 
 def _cost(layer, part, outputs, counted):
     first = keras.tree.flatten(outputs)[0]
-    macs = 0
+    macs, kernel = 0, ()
     if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense):
-        macs = math.prod(layer.kernel.shape) * math.prod(first.shape[1:-1])
+        kernel = tuple(layer.kernel.shape)
+        macs = math.prod(kernel) * math.prod(first.shape[1:-1])
     fresh = [v for v in getattr(layer, "weights", []) if id(v) not in counted]
     counted.update(id(variable) for variable in fresh)
     trained = {id(variable) for variable in getattr(layer, "trainable_weights", [])}
@@ -184,5 +193,5 @@ def _cost(layer, part, outputs, counted):
         trainable=sum(math.prod(v.shape) for v in fresh if id(v) in trained),
         total=sum(math.prod(v.shape) for v in fresh),
         macs=macs,
+        kernel=kernel,
     )
-
