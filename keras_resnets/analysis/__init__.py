@@ -9,6 +9,7 @@ from keras_resnets.analysis.cost import (
 )
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
+from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
 from keras_resnets.analysis.lesion_plots import (
     plot_paths,
     plot_random_lesions,
@@ -33,6 +34,7 @@ __all__ = [
     "cost_table",
     "degradation_study",
     "effective_lengths",
+    "grad_cam",
     "gradients_by_length",
     "lesion_study",
     "path_lengths",
@@ -40,6 +42,7 @@ __all__ = [
     "plot_accuracy_against_cost",
     "plot_cost",
     "plot_degradation",
+    "plot_grad_cam",
     "plot_paths",
     "plot_random_lesions",
     "plot_shuffles",

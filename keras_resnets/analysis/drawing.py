@@ -8,6 +8,8 @@ matplotlib is imported by the functions that draw, so that the package works wit
 import csv
 import itertools
 
+import numpy as np
+
 DPI = 120
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -65,6 +67,24 @@ def finish(axes, x, y, title=None, log=False, legend=False):
     axes.spines[["top", "right"]].set_visible(False)
     if legend:
         axes.legend(frameon=False)
+
+
+def show_image(axes, image):
+    """Draws an image without interpolating small ones.
+
+    Args:
+        axes: matplotlib axes.
+        image: Array `(height, width, 1 or 3)`: uint8, or floats, which are scaled to their own
+            range.
+    """
+    image = np.asarray(image)
+    if image.dtype != "uint8":
+        low, high = float(image.min()), float(image.max())
+        image = (image - low) / ((high - low) or 1.0)
+    grey = image.shape[-1] == 1
+    smooth = "nearest" if max(image.shape[:2]) < 128 else "antialiased"
+    axes.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0,
+                vmax=255 if image.dtype == "uint8" else 1, interpolation=smooth)
 
 
 def save(figure, path):

@@ -134,6 +134,28 @@ class Preprocessing:
         )
         return dataclasses.replace(self, mean=mean, std=std)
 
+    def window(self, height, width):
+        """What the crop keeps of an image, in the image's own pixels.
+
+        Args:
+            height: Int, of the image.
+            width: Int, of the image.
+
+        Returns:
+            Tuple of floats `(top, left, height, width)`: the whole image without a crop, and
+            beyond its edges where the crop is larger than the resized image.
+        """
+        if self.crop is None:
+            return 0.0, 0.0, float(height), float(width)
+        size = [int(side) for side in self._size(tf.zeros((height, width, 0)))]
+        corner = [int(place) for place in self._corner(tf.constant(size, tf.int64))]
+        scales = height / size[0], width / size[1]
+        return tuple(
+            float(scale * length)
+            for lengths in (corner, self.crop)
+            for scale, length in zip(scales, lengths, strict=True)
+        )
+
     def _size(self, image):
         """`(height, width)` of the image once it is resized."""
         if isinstance(self.resize, tuple):
