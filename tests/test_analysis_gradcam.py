@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnets import Preprocessing, UserError, create_model
-from keras_resnets.analysis import grad_cam, plot_grad_cam
+from keras_resnets.analysis import drawing, grad_cam, plot_filters, plot_grad_cam
 
 
 def tiny(activation=None):
@@ -254,3 +254,37 @@ def test_overlays(tmp_path, rng):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="4 images, 1 maps"):
         plot_grad_cam(images, maps[:1], tmp_path / "none.png")
+
+
+def drawn_images(monkeypatch):
+    """What `drawing.show_image` gets, in order."""
+    shown = []
+    original = drawing.show_image
+    monkeypatch.setattr(
+        drawing, "show_image", lambda axes, image: (shown.append(image), original(axes, image))
+    )
+    return shown
+
+
+def test_filters(tmp_path, monkeypatch):
+    shown = drawn_images(monkeypatch)
+    net = small()
+    image = keras.Input((16, 16, 3))
+    plot_filters(keras.Model(image, net(image)), tmp_path / "filters.png")
+    kernel = net.get_layer("stem_conv").get_weights()[0]
+    assert len(shown) == 4
+    for number, weights in enumerate(shown):
+        np.testing.assert_array_equal(weights, kernel[..., number])
+    plot_filters(create_model("resnet_cifar", depth=8, input_shape=(16, 16, 1)),
+                 tmp_path / "grey.svg")
+    assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (tmp_path / "grey.svg").read_text()
+
+
+def test_filters_that_cannot_be_shown(tmp_path):
+    with pytest.raises(UserError, match="of 1 or 3 channels"):
+        plot_filters(create_model("resnet_cifar", depth=8, input_shape=(16, 16, 5)), tmp_path / "a")
+    with pytest.raises(UserError, match="must have a convolution"):
+        plot_filters(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), tmp_path / "a")
+    with pytest.raises(UserError, match="`model` must be"):
+        plot_filters(None, tmp_path / "a")

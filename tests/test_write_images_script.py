@@ -1,5 +1,7 @@
 """scripts/write_images.py on sets in memory and on streamed ones."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,3 +33,24 @@ def test_streamed_images(tmp_path, run_python):
     known = {image.tobytes() for image in PIXELS}
     for path in sorted((tmp_path / "out").iterdir()):
         assert np.array(tf.io.decode_png(path.read_bytes())).tobytes() in known
+
+
+def write_images(tmp_path, *arguments):
+    return subprocess.run(
+        [sys.executable, SCRIPT, "--dataset=digits", "--count=2", f"--output_dir={tmp_path}",
+         *arguments],
+        capture_output=True, text=True, timeout=300,
+    )
+
+
+def test_a_sheet_of_an_augmentation(tmp_path):
+    done = write_images(tmp_path, "--augment=pad_crop:padding=1,flip", "--draws=3")
+    file = tmp_path / "augmentation.png"
+    assert done.stdout == f"2 images, 3 draws of each in {file}\n", done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["augmentation.png"]
+    assert np.array(tf.io.decode_png(file.read_bytes())).std() > 10
+
+
+def test_an_augmentation_that_is_none(tmp_path):
+    done = write_images(tmp_path, "--augment=pad_crip")
+    assert done.returncode == 1 and done.stderr.startswith("error: `augment` must name operations")

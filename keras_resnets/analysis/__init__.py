@@ -1,5 +1,6 @@
 """What a network costs, what it has learned, and why it works: the articles' experiments."""
 
+from keras_resnets.analysis.augmentation_sheet import augmentation_sheet, augmented
 from keras_resnets.analysis.complexity import Complexity, LayerCost, complexity
 from keras_resnets.analysis.cost import (
     accuracy_against_cost,
@@ -9,6 +10,7 @@ from keras_resnets.analysis.cost import (
 )
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
+from keras_resnets.analysis.filters import plot_filters
 from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
 from keras_resnets.analysis.lesion_plots import (
     plot_paths,
@@ -30,6 +32,8 @@ __all__ = [
     "Lesion",
     "PathGradients",
     "accuracy_against_cost",
+    "augmentation_sheet",
+    "augmented",
     "complexity",
     "cost_table",
     "degradation_study",
@@ -42,6 +46,7 @@ __all__ = [
     "plot_accuracy_against_cost",
     "plot_cost",
     "plot_degradation",
+    "plot_filters",
     "plot_grad_cam",
     "plot_paths",
     "plot_random_lesions",

@@ -86,8 +86,7 @@ def training_dataset(
     context = Context(
         tuple(image_size), tuple(255.0 * mean for mean in preprocessing.mean)
     )
-    if not any(operation.makes_size for operation in operations):
-        operations = (_Fit(exact=source.image_shape is not None), *operations)
+    operations = fitting(operations, source.image_shape is not None)
     # Pictures of several shapes go alone until an operation has made them one size.
     first = 1 + [operation.makes_size for operation in operations].index(True)
     if source.image_shape:
@@ -179,6 +178,22 @@ def evaluation_dataset(source, preprocessing, batch_size=128, replicas=1, labels
     else:
         dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     return _deterministic(dataset.map(fill))
+
+
+def fitting(operations, exact):
+    """The operations, after one that brings images to the input size if none of them does.
+
+    Args:
+        operations: Tuple of `Operation`.
+        exact: Boolean. Whether images are resized to that size whatever their own, as those of one
+            shape are, or resized to cover it and cut.
+
+    Returns:
+        Tuple of `Operation`.
+    """
+    if any(operation.makes_size for operation in operations):
+        return operations
+    return (_Fit(exact=exact), *operations)
 
 
 @dataclasses.dataclass(frozen=True)
