@@ -9,6 +9,7 @@ from keras_resnets.analysis.cost import (
     plot_cost,
 )
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
+from keras_resnets.analysis.diagram import diagram
 from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
 from keras_resnets.analysis.filters import plot_filters
 from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
@@ -37,6 +38,7 @@ __all__ = [
     "complexity",
     "cost_table",
     "degradation_study",
+    "diagram",
     "effective_lengths",
     "grad_cam",
     "gradients_by_length",
