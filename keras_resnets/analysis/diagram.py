@@ -96,7 +96,7 @@ class _Picture:
         self.svg = "\n".join([
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{self._y}" '
             f'viewBox="0 0 {WIDTH} {self._y}" role="img" '
-            'font-family="Helvetica, Arial, sans-serif">',
+            'font-family="Helvetica, Arial, DejaVu Sans, sans-serif">',
             f"<title>{escape(title)}</title>",
             f'<rect width="{WIDTH}" height="{self._y}" fill="#ffffff"/>',
             *self._lines,
