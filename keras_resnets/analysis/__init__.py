@@ -3,6 +3,14 @@
 from keras_resnets.analysis.complexity import Complexity, LayerCost, complexity
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
+from keras_resnets.analysis.gradient_log import GradientNorms
+from keras_resnets.analysis.gradients import (
+    LayerGradient,
+    dense_experiment,
+    five_layers,
+    gradient_norms,
+    plot_gradient_norms,
+)
 from keras_resnets.analysis.lesion_plots import (
     plot_paths,
     plot_random_lesions,
@@ -19,17 +27,23 @@ from keras_resnets.analysis.paths import (
 
 __all__ = [
     "Complexity",
+    "GradientNorms",
     "LayerCost",
+    "LayerGradient",
     "Lesion",
     "PathGradients",
     "complexity",
     "degradation_study",
+    "dense_experiment",
     "effective_lengths",
+    "five_layers",
+    "gradient_norms",
     "gradients_by_length",
     "lesion_study",
     "path_lengths",
     "path_study",
     "plot_degradation",
+    "plot_gradient_norms",
     "plot_paths",
     "plot_random_lesions",
     "plot_shuffles",
