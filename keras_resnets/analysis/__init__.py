@@ -3,14 +3,9 @@
 from keras_resnets.analysis.complexity import Complexity, LayerCost, complexity
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
+from keras_resnets.analysis.five_layers import dense_experiment, five_layers
 from keras_resnets.analysis.gradient_log import GradientNorms
-from keras_resnets.analysis.gradients import (
-    LayerGradient,
-    dense_experiment,
-    five_layers,
-    gradient_norms,
-    plot_gradient_norms,
-)
+from keras_resnets.analysis.gradients import LayerGradient, gradient_norms, plot_gradient_norms
 from keras_resnets.analysis.lesion_plots import (
     plot_paths,
     plot_random_lesions,
@@ -24,6 +19,18 @@ from keras_resnets.analysis.paths import (
     gradients_by_length,
     path_lengths,
 )
+from keras_resnets.analysis.stochastic_depth import (
+    effective_depth,
+    plot_effective_depth,
+    run_effective_depth,
+)
+from keras_resnets.analysis.stochastic_training import (
+    FirstGradient,
+    TimeSaved,
+    first_gradients,
+    plot_first_gradients,
+    time_saved,
+)
 from keras_resnets.analysis.sums import (
     LambdaGradient,
     ResidualSum,
@@ -31,9 +38,11 @@ from keras_resnets.analysis.sums import (
     plot_lambda_gradients,
     residual_sums,
 )
+from keras_resnets.analysis.survival_sweep import plot_sweep, sweep
 
 __all__ = [
     "Complexity",
+    "FirstGradient",
     "GradientNorms",
     "LambdaGradient",
     "LayerCost",
@@ -41,10 +50,13 @@ __all__ = [
     "Lesion",
     "PathGradients",
     "ResidualSum",
+    "TimeSaved",
     "complexity",
     "degradation_study",
     "dense_experiment",
+    "effective_depth",
     "effective_lengths",
+    "first_gradients",
     "five_layers",
     "gradient_norms",
     "gradients_by_length",
@@ -53,15 +65,21 @@ __all__ = [
     "path_lengths",
     "path_study",
     "plot_degradation",
+    "plot_effective_depth",
+    "plot_first_gradients",
     "plot_gradient_norms",
     "plot_lambda_gradients",
     "plot_paths",
     "plot_random_lesions",
     "plot_shuffles",
     "plot_single_lesions",
+    "plot_sweep",
     "random_lesions",
     "read_errors",
     "residual_sums",
+    "run_effective_depth",
     "shuffles",
     "single_lesions",
+    "sweep",
+    "time_saved",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.analysis import drawing
-from keras_resnets.checks import is_count, must
+from keras_resnets.checks import must
 from keras_resnets.errors import UserError
 from keras_resnets.models.interface import output_kind
 
@@ -123,9 +123,17 @@ def make_objective(model, labels, batch, loss=None):
         function = keras.losses.get(loss)
         must("loss", loss, callable(function), "a function of labels and outputs")
         return lambda outputs: tf.reduce_mean(function(labels, outputs))
-    kind = output_kind(model)
-    if kind == "sigmoid":
-        raise UserError("`loss` must be given for a model that ends in sigmoid. Received: None")
+    function = cross_entropy(model)
+    targets = one_hot(model, labels, batch)
+    return lambda outputs: function(targets, outputs)
+
+
+def one_hot(model, labels, batch):
+    """The labels as floats `(batch, num_classes)`.
+
+    Raises:
+        UserError: If they are neither class numbers nor one-hot, or do not fit the model.
+    """
     classes = model.outputs[0].shape[-1]
     labels = np.asarray(labels)
     numbers = labels.shape == (batch,) and np.issubdtype(labels.dtype, np.integer)
@@ -136,14 +144,27 @@ def make_objective(model, labels, batch, loss=None):
             f"`labels` must be {batch} class numbers below {classes}, or one-hot of shape "
             f"({batch}, {classes}). Received: {labels.dtype} of shape {labels.shape}"
         )
+    return labels.astype("float32")
 
-    def objective(outputs):
-        targets = tf.cast(labels, outputs.dtype)
-        return tf.reduce_mean(
-            keras.losses.categorical_crossentropy(targets, outputs, from_logits=kind == "logits")
+
+def cross_entropy(model):
+    """The model's mean cross-entropy as `function(targets, outputs) -> scalar`; targets one-hot.
+
+    Raises:
+        UserError: If the model's output is neither logits nor probabilities of one class.
+    """
+    kind = output_kind(model)
+    if kind == "sigmoid":
+        raise UserError("`loss` must be given for a model that ends in sigmoid. Received: None")
+
+    def function(targets, outputs):
+        targets = tf.cast(targets, outputs.dtype)
+        losses = keras.losses.categorical_crossentropy(
+            targets, outputs, from_logits=kind == "logits"
         )
+        return tf.reduce_mean(losses)
 
-    return objective
+    return function
 
 
 def layers_with_kernels(model):
@@ -194,62 +215,6 @@ def _size(name, variables, gradients):
     # float64: the squares of small gradients are below what float32 can hold
     squares = sum(float(tf.reduce_sum(tf.cast(gradient, tf.float64) ** 2)) for gradient in known)
     return LayerGradient(name, count, math.sqrt(squares / count), math.sqrt(squares))
-
-
-def five_layers(skip, seed=0, units=8):
-    """Five equal fully connected layers with ReLU, the net of the textbook's figure.
-
-    Args:
-        skip: Boolean. Whether the output of the first layer is added to the input of the fourth.
-        seed: Int. Seed of the weights, which do not depend on `skip`: kernels uniform in
-            +-1 / sqrt(units), biases 0. Defaults to 0.
-        units: Int. Inputs and outputs of each layer. Defaults to 8.
-
-    Returns:
-        `keras.Model` from `(batch, units)` to `(batch, units)` with the layers fc1 to fc5.
-    """
-    must("units", units, is_count(units), "a positive integer")
-    rng = np.random.default_rng(seed)
-    x = first = inputs = keras.Input((units,))
-    for number in range(1, 6):
-        if skip and number == 4:
-            x = keras.layers.Add(name="skip")([first, x])
-        x = keras.layers.Dense(units, activation="relu", name=f"fc{number}")(x)
-        first = x if number == 1 else first
-    model = keras.Model(inputs, x, name="with_skip" if skip else "sequential")
-    bound = 1 / math.sqrt(units)
-    for number in range(1, 6):
-        kernel = rng.uniform(-bound, bound, (units, units))
-        model.get_layer(f"fc{number}").set_weights([kernel, np.zeros(units)])
-    return model
-
-
-def dense_experiment(seed=0, units=8, batch=64):
-    """Gradients of five fully connected layers with and without a skip around two of them.
-
-    Both nets have the same weights, normal inputs and normal labels; the loss is the mean squared
-    error. Without the skip the gradient shrinks about tenfold on the way from the last layer to the
-    first; the skip brings the first one's back (5 to 13 times larger with seeds 0 to 5).
-
-    Args:
-        seed: Int. Seed of weights, inputs and labels. Defaults to 0.
-        units: Int. Inputs and outputs of each layer. Defaults to 8.
-        batch: Int. Number of inputs. Defaults to 64.
-
-    Returns:
-        Dictionary from `"sequential"` and `"with skip"` to the lists of `LayerGradient`, as
-        `plot_gradient_norms` takes it.
-    """
-    must("batch", batch, is_count(batch), "a positive integer")
-    nets = {
-        label: five_layers(skip, seed, units)
-        for label, skip in (("sequential", False), ("with skip", True))
-    }
-    inputs, labels = np.random.default_rng([seed, 1]).standard_normal((2, batch, units), "float32")
-    return {
-        label: gradient_norms(net, inputs, labels, loss="mean_squared_error")
-        for label, net in nets.items()
-    }
 
 
 def plot_gradient_norms(curves, path, title=None):
