@@ -12,7 +12,10 @@ from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.diagram import diagram
 from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
 from keras_resnets.analysis.filters import plot_filters
+from keras_resnets.analysis.five_layers import dense_experiment, five_layers
 from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
+from keras_resnets.analysis.gradient_log import GradientNorms
+from keras_resnets.analysis.gradients import LayerGradient, gradient_norms, plot_gradient_norms
 from keras_resnets.analysis.lesion_plots import (
     plot_paths,
     plot_random_lesions,
@@ -26,22 +29,55 @@ from keras_resnets.analysis.paths import (
     gradients_by_length,
     path_lengths,
 )
+from keras_resnets.analysis.stochastic_depth import (
+    effective_depth,
+    plot_effective_depth,
+    run_effective_depth,
+)
+from keras_resnets.analysis.stochastic_training import (
+    FirstGradient,
+    TimeSaved,
+    first_gradients,
+    plot_first_gradients,
+    time_saved,
+)
+from keras_resnets.analysis.sums import (
+    LambdaGradient,
+    ResidualSum,
+    lambda_gradients,
+    plot_lambda_gradients,
+    residual_sums,
+)
+from keras_resnets.analysis.survival_sweep import plot_sweep, sweep
 
 __all__ = [
     "Complexity",
+    "FirstGradient",
+    "GradientNorms",
+    "LambdaGradient",
     "LayerCost",
+    "LayerGradient",
     "Lesion",
     "PathGradients",
     "accuracy_against_cost",
     "augmentation_sheet",
     "augmented",
+    "ResidualSum",
+    "TimeSaved",
     "complexity",
     "cost_table",
     "degradation_study",
     "diagram",
     "effective_lengths",
     "grad_cam",
+    "dense_experiment",
+    "effective_depth",
+    "effective_lengths",
+    "first_gradients",
+    "five_layers",
+    "gradient_norms",
     "gradients_by_length",
+    "lambda_gradients",
     "lesion_study",
     "path_lengths",
     "path_study",
@@ -50,12 +86,21 @@ __all__ = [
     "plot_degradation",
     "plot_filters",
     "plot_grad_cam",
+    "plot_effective_depth",
+    "plot_first_gradients",
+    "plot_gradient_norms",
+    "plot_lambda_gradients",
     "plot_paths",
     "plot_random_lesions",
     "plot_shuffles",
     "plot_single_lesions",
+    "plot_sweep",
     "random_lesions",
     "read_errors",
+    "residual_sums",
+    "run_effective_depth",
     "shuffles",
     "single_lesions",
+    "sweep",
+    "time_saved",
 ]
