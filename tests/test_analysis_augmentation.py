@@ -25,7 +25,7 @@ def trained_on(source, epoch, **arguments):
 
 
 def test_draws_are_those_of_training():
-    source = data.load_splits("digits", splits=("test",)).test
+    source = data.load_splits("digits", splits=("test",)).test[:30]
     images = [np.asarray(image) for image, _ in source]
     found = augmented(images, CHAIN, draws=2, seed=5, mean=(127.5,))
     assert found.shape == (len(images), 2, *images[0].shape) and found.dtype == np.uint8
