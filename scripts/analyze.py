@@ -117,8 +117,54 @@ def degradation():
     return degradation_study(_RUNS.value, folder())
 
 
+def gradients():
+    from keras_resnets.analysis import gradient_study
+
+    model = network()
+    images, labels, _ = test_images(model, 128)
+    return gradient_study(model, images, labels, folder(), _SEED.value)
+
+
+def sums():
+    from keras_resnets.analysis import sum_study
+
+    model = network()
+    images, _, _ = test_images(model, 8)
+    return sum_study(model, images, folder())
+
+
+def depth():
+    from keras_resnets.analysis import depth_study
+
+    model = network()
+    images, labels, _ = test_images(model, 1000)
+    return depth_study(model, images, labels, folder())
+
+
+def cost():
+    from keras_resnets.analysis import cost_study
+
+    given = _MODEL.value or _RUN_DIR.value or _WEIGHTS.value
+    if len(_RUNS.value) > 1 or not (given or _RUNS.value):
+        raise UserError("--runs must name one folder of runs, or --model a network, or both")
+    model = network() if given else None
+    return cost_study({model.name: model} if model else {}, folder(), *_RUNS.value)
+
+
+def gradcam():
+    import itertools
+
+    from keras_resnets.analysis import grad_cam_study
+
+    model = network()
+    images, labels, source = test_images(model, 12)
+    pixels = [image for image, _ in itertools.islice(source, len(images))]
+    return grad_cam_study(model, images, pixels, labels, source.class_names, folder())
+
+
 EXPERIMENTS = {
-    experiment.__name__: experiment for experiment in (lesions, paths, degradation)
+    experiment.__name__: experiment
+    for experiment in (gradients, degradation, sums, lesions, paths, depth, cost, gradcam)
 }
 
 

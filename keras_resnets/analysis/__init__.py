@@ -10,7 +10,16 @@ from keras_resnets.analysis.cost import (
 )
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.diagram import diagram
-from keras_resnets.analysis.experiments import degradation_study, lesion_study, path_study
+from keras_resnets.analysis.experiments import (
+    cost_study,
+    degradation_study,
+    depth_study,
+    grad_cam_study,
+    gradient_study,
+    lesion_study,
+    path_study,
+    sum_study,
+)
 from keras_resnets.analysis.filters import plot_filters
 from keras_resnets.analysis.five_layers import dense_experiment, five_layers
 from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
@@ -59,23 +68,26 @@ __all__ = [
     "LayerGradient",
     "Lesion",
     "PathGradients",
+    "ResidualSum",
+    "TimeSaved",
     "accuracy_against_cost",
     "augmentation_sheet",
     "augmented",
-    "ResidualSum",
-    "TimeSaved",
     "complexity",
+    "cost_study",
     "cost_table",
     "degradation_study",
-    "diagram",
-    "effective_lengths",
-    "grad_cam",
     "dense_experiment",
+    "depth_study",
+    "diagram",
     "effective_depth",
     "effective_lengths",
     "first_gradients",
     "five_layers",
+    "grad_cam",
+    "grad_cam_study",
     "gradient_norms",
+    "gradient_study",
     "gradients_by_length",
     "lambda_gradients",
     "lesion_study",
@@ -84,10 +96,10 @@ __all__ = [
     "plot_accuracy_against_cost",
     "plot_cost",
     "plot_degradation",
-    "plot_filters",
-    "plot_grad_cam",
     "plot_effective_depth",
+    "plot_filters",
     "plot_first_gradients",
+    "plot_grad_cam",
     "plot_gradient_norms",
     "plot_lambda_gradients",
     "plot_paths",
@@ -101,6 +113,7 @@ __all__ = [
     "run_effective_depth",
     "shuffles",
     "single_lesions",
+    "sum_study",
     "sweep",
     "time_saved",
 ]

@@ -5,15 +5,30 @@ of it, and returns the paths that it wrote. Images are standardized as the netwo
 """
 
 import csv
+import dataclasses
 import pathlib
 
 from keras_resnets.analysis import drawing, lesion_plots
+from keras_resnets.analysis.cost import (
+    accuracy_against_cost,
+    cost_table,
+    plot_accuracy_against_cost,
+    plot_cost,
+)
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
+from keras_resnets.analysis.five_layers import dense_experiment
+from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
+from keras_resnets.analysis.gradients import gradient_norms, plot_gradient_norms
 from keras_resnets.analysis.lesions import random_lesions, shuffles, single_lesions
 from keras_resnets.analysis.paths import effective_lengths, gradients_by_length
 from keras_resnets.analysis.steps import Steps
+from keras_resnets.analysis.stochastic_depth import effective_depth, plot_effective_depth
+from keras_resnets.analysis.stochastic_training import first_gradients, plot_first_gradients
+from keras_resnets.analysis.sums import lambda_gradients, plot_lambda_gradients, residual_sums
+from keras_resnets.models import expected_depth
 
 SWAPS = (1, 2, 4, 8, 16, 32)
+LAMBDAS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5)
 
 
 def lesion_study(network, images, labels, folder, trials=10, seed=0, progress=None):
@@ -102,6 +117,129 @@ def degradation_study(run_dirs, folder):
     drawing.write_csv(table, rows)
     plot_degradation(rows, figure)
     return [table, figure]
+
+
+def gradient_study(network, images, labels, folder, seed=0):
+    """Norms of the gradient by layer: of a network, and of five dense layers with and without skip.
+
+    Args:
+        network: `Network` or functional `keras.Model` with a classifier.
+        images: Array `(images, height, width, channels)`; a batch.
+        labels: Array of class numbers.
+        folder: Folder to write to, made if missing.
+        seed: Int, of the dense layers. Defaults to 0.
+
+    Returns:
+        List of the paths of the files.
+    """
+    folder = _made(folder)
+    curves = {network.name: gradient_norms(network, images, labels)}
+    dense = dense_experiment(seed)
+    names = [folder / f"gradients{part}" for part in ("", "_five_layers")]
+    for found, name in zip((curves, dense), names, strict=True):
+        pairs = [(label, row) for label, rows in found.items() for row in rows]
+        table = [{"net": label, **dataclasses.asdict(row)} for label, row in pairs]
+        drawing.write_csv(name.with_suffix(".csv"), table)
+        plot_gradient_norms(found, name.with_suffix(".png"))
+    return [name.with_suffix(suffix) for name in names for suffix in (".csv", ".png")]
+
+
+def sum_study(network, images, folder, lambdas=LAMBDAS, depth=20):
+    """x_L = x_l + sum of F(x_i) on a pre-activation net, and the gradient over scaled shortcuts.
+
+    Args:
+        network: Pre-activation `Network`.
+        images: Array `(images, height, width, channels)`; a batch.
+        folder: Folder to write to, made if missing.
+        lambdas: Sequence of floats, the factors of all shortcuts. Defaults to 0.5 up to 1.5.
+        depth: Int, 6n+2, of the nets with scaled shortcuts. Defaults to 20.
+
+    Returns:
+        List of the paths of the files.
+    """
+    sums, folder = residual_sums(network, images), _made(folder)
+    drawing.write_csv(folder / "sums.csv", [dataclasses.asdict(row) for row in sums])
+    rows = lambda_gradients(lambdas, depth=depth)
+    drawing.write_csv(folder / "lambdas.csv", [dataclasses.asdict(row) for row in rows])
+    plot_lambda_gradients(rows, folder / "lambdas.png")
+    return [folder / name for name in ("sums.csv", "lambdas.csv", "lambdas.png")]
+
+
+def depth_study(network, images, labels, folder, steps=1000, train_steps=120):
+    """Stochastic depth: blocks that are on at each step, and the first convolution's gradient.
+
+    Args:
+        network: `Network` with `survival` below 1, drawn by the batch.
+        images: Array `(images, height, width, channels)` to train on, for a few steps.
+        labels: Array of class numbers.
+        folder: Folder to write to, made if missing.
+        steps: Int, whose draws are repeated. Defaults to 1000.
+        train_steps: Int, of each of the two trainings. Defaults to 120.
+
+    Returns:
+        List of the paths of the files.
+    """
+    depths, folder = effective_depth(network, steps), _made(folder)
+    names = ("effective_depth.csv", "effective_depth.png", "first_gradients.csv",
+             "first_gradients.png")
+    files = [folder / name for name in names]
+    rows = [{"step": n, "blocks": float(blocks)} for n, blocks in enumerate(depths, 1)]
+    drawing.write_csv(files[0], rows)
+    plot_effective_depth(depths, expected_depth(network), files[1])
+    options = network.options
+    found = first_gradients(
+        network, images, labels, options["survival"], options["survival_rule"], steps=train_steps
+    )
+    drawing.write_csv(files[2], [dataclasses.asdict(row) for row in found])
+    plot_first_gradients(found, files[3])
+    return files
+
+
+def cost_study(networks, folder, runs_folder=None):
+    """Operations and parameters by layer, and the accuracy of finished runs against their cost.
+
+    Args:
+        networks: Dictionary of `Network`s by their labels; may be empty.
+        folder: Folder to write to, made if missing.
+        runs_folder: Folder that holds runs, or `None`. Defaults to `None`.
+
+    Returns:
+        List of the paths of the files.
+    """
+    folder, files = _made(folder), []
+    for label, network in networks.items():
+        files.append(folder / f"cost_{label}.csv")
+        drawing.write_csv(files[-1], cost_table(network))
+    if networks:
+        files.append(folder / "cost.png")
+        plot_cost(networks, files[-1])
+    if runs_folder:
+        rows = accuracy_against_cost(runs_folder)
+        files += [folder / f"accuracy_against_cost.{suffix}" for suffix in ("csv", "png")]
+        drawing.write_csv(files[-2], rows)
+        plot_accuracy_against_cost(rows, files[-1])
+    return files
+
+
+def grad_cam_study(network, images, pixels, labels, names, folder):
+    """Where a network looks (Grad-CAM): images beside themselves under their maps.
+
+    Args:
+        network: `Network` with a classifier.
+        images: Array `(images, height, width, channels)`, as the network takes them.
+        pixels: The same images as uint8, to be shown.
+        labels: Array of class numbers.
+        names: Sequence of strings, the names of the classes.
+        folder: Folder to write to, made if missing.
+
+    Returns:
+        List of the paths of the files.
+    """
+    answers = network.predict(images, verbose=0).argmax(-1)
+    maps, figure = grad_cam(network, images), _made(folder) / "gradcam.png"
+    titles = [f"{names[a]} ({names[label]})" for a, label in zip(answers, labels, strict=True)]
+    plot_grad_cam(pixels, maps, figure, titles)
+    return [figure]
 
 
 def _made(folder):
