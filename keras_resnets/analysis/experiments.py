@@ -19,7 +19,12 @@ from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.five_layers import dense_experiment
 from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
 from keras_resnets.analysis.gradients import gradient_norms, plot_gradient_norms
-from keras_resnets.analysis.lesions import random_lesions, shuffles, single_lesions
+from keras_resnets.analysis.lesions import (
+    exchangeable,
+    random_lesions,
+    shuffles,
+    single_lesions,
+)
 from keras_resnets.analysis.paths import effective_lengths, gradients_by_length
 from keras_resnets.analysis.steps import Steps
 from keras_resnets.analysis.stochastic_depth import effective_depth, plot_effective_depth
@@ -48,18 +53,18 @@ def lesion_study(network, images, labels, folder, trials=10, seed=0, progress=No
     Returns:
         List of the paths of the files.
     """
-    folder = _made(folder)
-    steps = Steps(network)
+    folder, steps = _made(folder), Steps(network)
     many = range(1, len(steps.deletable))
+    swaps = SWAPS if exchangeable(steps) else ()  # else no order is another one
     told = progress or (lambda done, total: None)
-    total = 1 + len(many) + len(SWAPS)
+    total = 1 + len(many) + len(swaps)
     intact, lesions = single_lesions(steps, images, labels)
     single = folder / "lesions_single.csv"
     drawing.write_csv(single, [_lesion_row(lesion, intact) for lesion in lesions])
     told(1, total)
     studies = (
         ("lesions_random.csv", "deleted", many, random_lesions),
-        ("lesions_order.csv", "swaps", SWAPS, shuffles),
+        ("lesions_order.csv", "swaps", swaps, shuffles),
     )
     tables, done = [], 1
     for name, key, values, study in studies:
@@ -73,11 +78,14 @@ def lesion_study(network, images, labels, folder, trials=10, seed=0, progress=No
             told(done, total)
         tables.append(rows)
     label = network.name
-    figures = [folder / f"lesions_{name}.png" for name in ("single", "random", "order")]
-    lesion_plots.plot_single_lesions({label: (intact, lesions)}, figures[0])
-    lesion_plots.plot_random_lesions({label: tables[0]}, figures[1])
-    lesion_plots.plot_shuffles({label: tables[1]}, figures[2])
-    return [single, *(folder / name for name, *_ in studies), *figures]
+    files = [single, folder / "lesions_single.png"]
+    lesion_plots.plot_single_lesions({label: (intact, lesions)}, files[-1])
+    plots = (lesion_plots.plot_random_lesions, lesion_plots.plot_shuffles)
+    for (name, *_), rows, plot in zip(studies, tables, plots, strict=True):
+        if rows:
+            files += [folder / name, (folder / name).with_suffix(".png")]
+            plot({label: rows}, files[-1])
+    return files
 
 
 def path_study(network, images, labels, folder, samples=20, seed=0):

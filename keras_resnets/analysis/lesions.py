@@ -5,6 +5,7 @@ Veit 2016, *Residual Networks Behave Like Ensembles of Relatively Shallow Networ
 """
 
 import dataclasses
+import itertools
 import random
 
 import numpy as np
@@ -128,9 +129,8 @@ def shuffles(network, images, labels, swaps=None, trials=10, seed=0, batch_size=
 
     steps = as_steps(network)
     swaps = [1, 2, 4, 8, 16, 32] if swaps is None else list(swaps)
-    groups = _exchangeable(steps)
-    movable = [number for group in groups for number in group]
-    pairs = [(a, b) for group in groups for a in group for b in group if a < b]
+    pairs = exchangeable(steps)
+    movable = sorted({number for pair in pairs for number in pair})
     must("network", steps.network.name, bool(pairs), "one with two blocks of one shape in a stage")
     draws = random.Random(seed)
     cases, variants = [], []
@@ -209,10 +209,10 @@ def _deletable(steps):
     return numbers
 
 
-def _exchangeable(steps):
-    """Numbers of the steps of each stage that keep the shape: list of lists."""
+def exchangeable(steps):
+    """Pairs of steps, by number, that can change places: of one stage, keeping the shape."""
     stages = {}
     for number, step in enumerate(steps.steps):
         if step.keeps_shape:
             stages.setdefault(step.stage, []).append(number)
-    return list(stages.values())
+    return [pair for stage in stages.values() for pair in itertools.combinations(stage, 2)]

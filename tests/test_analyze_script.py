@@ -1,0 +1,87 @@
+"""scripts/analyze.py in real processes: what each experiment writes, and mistakes in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import keras_resnets
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "analyze.py"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with two untrained nets for the digits and the logs of two runs."""
+    path = tmp_path_factory.mktemp("analyze")
+    for name, options in (
+        ("net", {"activation": "full_preact"}),
+        ("sd", {"survival": 0.5}),
+    ):
+        network = keras_resnets.resnet_cifar(depth=8, width=8, input_shape=(8, 8, 1), **options)
+        network.preprocessing = keras_resnets.Preprocessing((0.5,), (0.25,))
+        network.save(path / f"{name}.keras")
+    for run in ("plain20", "plain56"):
+        (path / run).mkdir()
+        (path / run / "log.csv").write_text("epoch,accuracy,val_accuracy\n1,0.5,0.4\n2,0.75,0.6\n")
+    return path
+
+
+def run(folder, *arguments):
+    command = [sys.executable, SCRIPT, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+NET = "--model=net.keras"
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("experiment", "arguments", "files"),
+    [
+        ("gradients", [NET], ["gradients.csv", "gradients_five_layers.png"]),
+        ("degradation", ["--runs=plain20,plain56"], ["degradation.csv", "degradation.png"]),
+        ("lesions", [NET, "--trials=2"], ["lesions_single.csv", "lesions_random.png"]),
+        ("paths", [NET, "--samples=2"], ["paths.csv", "paths.png"]),
+        ("cost", [NET], ["cost_resnet_cifar.csv", "cost.png"]),
+        ("gradcam", [NET], ["gradcam.png"]),
+        pytest.param("sums", [NET], ["lambdas.png"], marks=SLOW),
+        pytest.param("depth", ["--model=sd.keras"], ["first_gradients.png"], marks=SLOW),
+    ],
+)
+def test_every_experiment_writes_its_files(folder, experiment, arguments, files):
+    images = [] if experiment in ("degradation", "cost") else ["--dataset=digits", "--images=40"]
+    done = run(folder, experiment, *arguments, *images, "--output_dir=out")
+    assert done.returncode == 0, done.stderr
+    for name in files:
+        assert (folder / "out" / name).stat().st_size > 50
+        assert f"out/{name}" in done.stdout
+
+
+def test_degradation_is_read_from_the_logs(folder):
+    run(folder, "degradation", "--runs=plain20,plain56", "--output_dir=read")
+    lines = (folder / "read" / "degradation.csv").read_text().splitlines()
+    assert lines[0] == "run,epoch,training_error,validation_error"
+    assert lines[1:3] == ["plain20,1,0.5,0.6", "plain20,2,0.25,0.4"]
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "one of gradients, degradation, sums"),
+        (["lesion"], "Received: lesion"),
+        (["lesions"], "one of --model, --run_dir and --weights"),
+        (["lesions", "--model=net.keras"], "--dataset must name the images"),
+        (["lesions", "--model=net.keras", "--dataset=digits"], "--output_dir must name a folder"),
+        (["degradation", "--output_dir=x"], "--runs must name the folders"),
+        (["degradation", "--runs=none", "--output_dir=x"], "must be a run with a finished epoch"),
+        (["cost", "--output_dir=x"], "--runs must name one folder of runs"),
+    ],
+)
+def test_mistakes_are_one_line(folder, arguments, words):
+    done = run(folder, *arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
