@@ -100,8 +100,19 @@ def test_wrong_flags_take_one_line(run, tmp_path):
 
 @pytest.mark.parametrize(
     "script, name",
-    [("models.py", "image_size"), ("evaluate.py", "image_size"), ("evaluate.py", "max_pixels"),
-     ("export.py", "max_pixels"), ("export.py", "top"), ("write_images.py", "count")],
+    [
+        ("models.py", "image_size"),
+        ("export.py", "max_pixels"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("evaluate.py", "image_size"),
+                ("evaluate.py", "max_pixels"),
+                ("export.py", "top"),
+                ("write_images.py", "count"),
+            )
+        ),
+    ],
 )
 def test_numbers_beyond_what_tensorflow_counts_to(script, name, run):
     for value in (10**20, 0):

@@ -24,6 +24,7 @@ def write(tmp_path):
         slots = DIALECTS[dialect].table(network)
         tensors = {slot.key: slot.give(np.asarray(slot.variable)) for slot in slots}
         tensors = {key: v for key, v in tensors.items() if key not in drop} | changed
+        (tmp_path / name).unlink(missing_ok=True)
         write_safetensors(tmp_path / name, tensors)
         return tmp_path / name
 
@@ -338,8 +339,22 @@ def test_layers_that_were_changed_by_hand_stay_whole(tmp_path):
         keras_resnets.ResNet20(weights=tmp_path / "x.keras")
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".safetensors"])
-@pytest.mark.parametrize("name", ["fractalnet10", "dfn_mr1", "dpn68", "resnet20_v2"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"),
+    [
+        ("fractalnet10", ".safetensors"),
+        ("resnet20_v2", ".weights.h5"),
+        ("resnet20_v2", ".keras"),
+        *(
+            pytest.param(name, suffix, marks=SLOW)
+            for name in ("dfn_mr1", "dpn68", "wide_resnet16_4")
+            for suffix in (".keras", ".weights.h5", ".safetensors")
+        ),
+    ],
+)
 def test_every_family_opens_from_its_own_files(name, suffix, tmp_path):
     network = keras_resnets.create_model(name, num_classes=4)
     path = tmp_path / f"net{suffix}"

@@ -119,7 +119,7 @@ class Preprocessing:
         grown, resize = min(size) / min(self.crop), self.resize
         if resize is not None:
             is_int = isinstance(resize, int)
-            resize = int(resize * grown) if is_int else tuple(round(x * grown) for x in resize)
+            resize = round(resize * grown) if is_int else tuple(round(x * grown) for x in resize)
         return dataclasses.replace(self, resize=resize, crop=size)
 
     def for_channels(self, channels):
