@@ -246,3 +246,10 @@ def test_numpy_numbers_in_tuples_are_options():
     model = small(input_shape=[np.int64(16), np.int32(24), 3])
     assert model.options["input_shape"] == (16, 24, 3)
     json.dumps(model.options)
+
+
+def test_preprocessing_is_one_or_none():
+    network = keras_resnets.ResNet20()
+    with pytest.raises(keras_resnets.UserError, match="a keras_resnets.Preprocessing or None"):
+        network.preprocessing = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
+    assert network.preprocessing is None

@@ -8,6 +8,7 @@ import keras
 
 from keras_resnets import layers
 from keras_resnets._version import __version__
+from keras_resnets.checks import must
 from keras_resnets.errors import UserError
 from keras_resnets.images import Preprocessing
 from keras_resnets.models import copies, edits, registry, weight_files
@@ -142,6 +143,16 @@ class Network(keras.Model):
                 f"Received: {len(names)} names"
             )
         self._class_names = names
+
+    @property
+    def preprocessing(self):
+        return self._preprocessing
+
+    @preprocessing.setter
+    def preprocessing(self, value):
+        is_legal = value is None or isinstance(value, Preprocessing)
+        must("preprocessing", value, is_legal, "a keras_resnets.Preprocessing or None")
+        self._preprocessing = value
 
     def get_config(self):
         return {
