@@ -108,6 +108,18 @@ def test_whatever_is_no_plain_data_is_refused(named, tmp_path):
     assert ("state_dict()" in str(error.value)) == named.startswith("torch")
 
 
+@pytest.mark.parametrize("name", ["FloatStorage", "_utils\n_rebuild_tensor_v2", "Size"])
+def test_no_function_and_no_kind_is_changed(name, tmp_path):
+    module = "torch._utils" if "\n" in name else "torch"
+    name = name.rpartition("\n")[2]
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("net/data.pkl", f"c{module}\n{name}\n(dS'x'\nI1\nsb.".encode())
+    (tmp_path / "net.pt").write_bytes(target.getvalue())
+    with pytest.raises(UserError, match="sets attributes of a .*, which is refused"):
+        weights.read(tmp_path / "net.pt")
+
+
 @pytest.mark.parametrize(
     ("offset", "shape", "strides"),
     [(0, (5,), (1,)), (2, (3,), (1,)), (0, (2, 2), (3, 1)), (-1, (1,), (1,)), (0, (2,), (-1,)),

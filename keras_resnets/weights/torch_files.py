@@ -64,10 +64,7 @@ class Inert:
     """Stands for an object of a class that is known and of no use here; it only holds data."""
 
     def __init__(self, *args, **kwargs):
-        self.args = args
-
-    def __setstate__(self, state):
-        self.state = state
+        self.args, self.state = args, None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +135,22 @@ _HARMLESS = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # the one in Python, whose every step can be decided on
+    dispatch = dict(pickle._Unpickler.dispatch)
+
     def __init__(self, file, storage):
         super().__init__(file, encoding="latin1")
         self._storage = storage
+
+    def load_build(self):
+        """Sets an object's state: only of what is inert, never of a function or a class."""
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Inert):
+            target.state = state
+        elif not isinstance(target, collections.OrderedDict):
+            raise UserError(f"it sets attributes of a {type(target).__name__}, which is refused")
+
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module, name):
         known = _HARMLESS.get((module, name))
