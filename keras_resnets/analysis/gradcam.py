@@ -102,7 +102,7 @@ def plot_grad_cam(images, maps, path, titles=None):
         if titles is not None:
             plain.set_title(str(titles[index]), fontsize=9, loc="left")
     bar = figure.colorbar(heat, ax=axes, shrink=0.8, fraction=0.03, pad=0.02)
-    bar.set_label("Grad-CAM, share of the image's highest")
+    bar.set_label("Grad-CAM, share of\nthe image's highest")
     drawing.save(figure, path)
 
 

@@ -139,8 +139,8 @@ def paths_of(tensors):
 
 
 def _maps(tensors):
-    """Those that are maps: the draw of drop-path goes along with a fractal net's."""
-    return tuple(tensor for tensor in tensors if len(tensor.shape) == 4)
+    """Those that are maps: a fractal net's draw of drop-path, or `None`, goes along with them."""
+    return tuple(tensor for tensor in tensors if tensor is not None and len(tensor.shape) == 4)
 
 
 def _recipe(block):
