@@ -100,6 +100,11 @@ def test_fractal_columns():
     assert {len(list(box.iter(f"{SVG}rect"))) for box in boxes_of(root)} == {8}
 
 
+def test_a_fractal_net_without_drop_path():
+    net = create_model("fractalnet5", input_shape=(32, 32, 1), width=2, drop_path=0)
+    assert len(boxes_of(parsed(net))) == len(net.blocks)
+
+
 @pytest.mark.parametrize("name", WITH_SURVIVAL)
 def test_survival(name):
     net = build(name, survival=0.5)

@@ -10,7 +10,10 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FAST = ("1_first_network", "5_training_to_serving")  # the others take half a minute and more
-MACHINE = re.compile(r"/(home|root|Users|tmp|var|work|opt|usr)/|Traceback \(most recent")
+UNWANTED = re.compile(
+    r"/(home|root|Users|tmp|var|work|opt|usr)/|Traceback \(most recent|^(WARNING|INFO):",
+    re.MULTILINE,
+)
 
 
 def load_runner():
@@ -66,7 +69,7 @@ def test_committed_outputs(path):
     nbformat.validate(notebook)
     assert path.stat().st_size < 1_000_000
     assert images_of(notebook)
-    assert not MACHINE.search(words_of(notebook)), MACHINE.search(words_of(notebook))
+    assert not UNWANTED.search(words_of(notebook)), UNWANTED.search(words_of(notebook))
     for out in outputs_of(notebook):
         assert out.output_type in ("stream", "display_data", "execute_result")
         assert out.get("name") != "stderr"
@@ -76,7 +79,9 @@ def test_committed_outputs(path):
         assert "@@" not in cell.source
 
 
-@pytest.mark.parametrize("path", [*NOTEBOOKS, ROOT / "docs" / "index.md"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [*NOTEBOOKS, ROOT / "docs" / "index.md"], ids=lambda path: path.stem
+)
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)\s]+?)\)", path.read_text(encoding="utf-8")):
         if not target.startswith("http"):
