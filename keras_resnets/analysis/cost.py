@@ -24,6 +24,8 @@ COSTS = {
     "images_per_second": "images a second in training",
 }
 
+_UNITS = (("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1))
+
 
 def cost_table(network, input_shape=None):
     """The cost of each layer that has parameters or multiplies.
@@ -81,11 +83,13 @@ def plot_cost(networks, path):
     costs = {name: _complexity(network) for name, network in networks.items()}
     figure, axes = drawing.new_figure(columns=2, width=5.2, height=1.5 + 0.42 * len(costs))
     for panel, attribute, label in (
-        (axes[0], "macs", "multiply-accumulates of an image (G)"),
-        (axes[1], "total", "parameters (M)"),
+        (axes[0], "macs", "multiply-accumulates of an image"),
+        (axes[1], "total", "parameters"),
     ):
-        _draw_bars(panel, costs, attribute, 1e9 if attribute == "macs" else 1e6)
-        drawing.finish(panel, label, "")
+        highest = max(getattr(cost, attribute) for cost in costs.values())
+        prefix, unit = next(pair for pair in _UNITS if highest >= pair[1] or pair[1] == 1)
+        _draw_bars(panel, costs, attribute, unit)
+        drawing.finish(panel, f"{label} ({prefix})" if prefix else label, "")
         panel.grid(visible=False, axis="y")
     axes[1].set_yticklabels([])
     handles, labels = axes[0].get_legend_handles_labels()
@@ -194,7 +198,7 @@ def _draw_bars(axes, costs, attribute, unit):
                   linewidth=0.6, **look)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     for place, total in zip(places, left, strict=True):
-        axes.annotate(f"{total:#.3g}", (total, place), (4, 0), textcoords="offset points",
+        axes.annotate(f"{total:.3g}", (total, place), (4, 0), textcoords="offset points",
                       va="center", fontsize=9)
     axes.set_xlim(0, max(left) * 1.14)
     axes.set_yticks(places, list(costs))

@@ -18,20 +18,18 @@ def plot_single_lesions(results, path, title=None):
     for look, (label, (intact, lesions)) in zip(drawing.styles(), results.items(), strict=False):
         places = np.arange(len(lesions)) + 1
         errors = np.array([lesion.error for lesion in lesions]) * 100
-        axes.plot(places, errors, label=label, **look)
+        axes.plot(places, errors, label=f"{label}; none deleted {intact:.2%}", **look)
         down = np.array([lesion.is_downsampling for lesion in lesions])
         axes.plot(places[down], errors[down], "o", color="black", markersize=9, fillstyle="none")
         axes.axhline(intact * 100, color=look["color"], linewidth=1, alpha=0.6)
-        axes.annotate(
-            f"none deleted: {intact:.2%}", (longest, intact * 100), ha="right", va="bottom",
-            fontsize=8, color=look["color"], xytext=(0, 2), textcoords="offset points",
-        )
     if len(results) == 1 and longest <= 40:
         names = [_short(lesion.name) for lesion in lesions]
         axes.set_xticks(places, names, rotation=90, fontsize=8)
     axes.plot([], [], "o", color="black", markersize=9, fillstyle="none", label="changes the shape")
     axes.set_ylim(bottom=0)
-    drawing.finish(axes, "deleted block", "test error (%)", title, legend=True)
+    drawing.finish(axes, "deleted block", "test error (%)")
+    figure.suptitle(title or "", fontsize=12)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
     drawing.save(figure, path)
 
 
