@@ -10,6 +10,8 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
+pytest_plugins = ("weights_helpers",)  # the fixture `write`
+
 
 @pytest.fixture(autouse=True)
 def clean_state():
