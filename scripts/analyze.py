@@ -4,7 +4,8 @@
     python scripts/analyze.py paths --run_dir=runs/resnet20_cifar10
     python scripts/analyze.py degradation --runs=runs/plain20,runs/plain56 --output_dir=figures
 
-gradients    norms of the gradient by layer, and the five dense layers with and without a skip
+gradients    norms of the gradient by layer, and the five dense layers with and without a skip;
+             with --runs, during trainings that had --log_gradients
 degradation  training and test error of several runs over the epochs
 sums         x_L = x_l + sum of F(x_i) on a pre-activation net, and scaled shortcuts
 lesions      the error without each block, without several, and with blocks in another order
@@ -33,7 +34,9 @@ _IMAGES = flags.DEFINE_integer(
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for tables and figures.")
 _TRIALS = flags.DEFINE_integer("trials", 10, "lesions: draws for each number of blocks.", **COUNT)
 _SAMPLES = flags.DEFINE_integer("samples", 20, "paths: paths drawn for each length.", **COUNT)
-_RUNS = flags.DEFINE_list("runs", [], "degradation: folders of runs. cost: a folder of them.")
+_RUNS = flags.DEFINE_list(
+    "runs", [], "degradation, gradients: folders of runs. cost: a folder of them."
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of draws.")
 
 
@@ -118,8 +121,10 @@ def degradation():
 
 
 def gradients():
-    from keras_resnets.analysis import gradient_study
+    from keras_resnets.analysis import gradient_log_study, gradient_study
 
+    if _RUNS.value:
+        return gradient_log_study(_RUNS.value, folder())
     model = network()
     images, labels, _ = test_images(model, 128)
     return gradient_study(model, images, labels, folder(), _SEED.value)

@@ -25,11 +25,14 @@ def folder(tmp_path_factory):
     for run in ("plain20", "plain56"):
         (path / run).mkdir()
         (path / run / "log.csv").write_text("epoch,accuracy,val_accuracy\n1,0.5,0.4\n2,0.75,0.6\n")
+        lines = [f"{epoch},layer{n},{0.1**n},{n}" for epoch in range(7) for n in range(3)]
+        text = "\n".join(["epoch,layer,rms,norm", *lines, ""])
+        (path / run / "gradients.csv").write_text(text)
     return path
 
 
-def run(folder, *arguments):
-    command = [sys.executable, SCRIPT, *arguments]
+def run(folder, *arguments, script=SCRIPT):
+    command = [sys.executable, script, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
@@ -42,6 +45,7 @@ SLOW = pytest.mark.slow
     [
         ("gradients", [NET], ["gradients.csv", "gradients_five_layers.png"]),
         ("degradation", ["--runs=plain20,plain56"], ["degradation.csv", "degradation.png"]),
+        ("gradients", ["--runs=plain20,plain56"], ["gradients_in_training.png"]),
         ("lesions", [NET, "--trials=2"], ["lesions_single.csv", "lesions_random.png"]),
         ("paths", [NET, "--samples=2"], ["paths.csv", "paths.png"]),
         ("cost", [NET], ["cost_resnet_cifar.csv", "cost.png"]),
@@ -77,6 +81,7 @@ def test_degradation_is_read_from_the_logs(folder):
         (["lesions", "--model=net.keras", "--dataset=digits"], "--output_dir must name a folder"),
         (["degradation", "--output_dir=x"], "--runs must name the folders"),
         (["degradation", "--runs=none", "--output_dir=x"], "must be a run with a finished epoch"),
+        (["gradients", "--runs=none", "--output_dir=x"], "train with --log_gradients=1"),
         (["cost", "--output_dir=x"], "--runs must name one folder of runs"),
     ],
 )
@@ -85,3 +90,24 @@ def test_mistakes_are_one_line(folder, arguments, words):
     assert done.returncode == 1
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def test_a_sweep_is_one_command(folder):
+    """Started twice: the second finds all runs finished and writes the same table."""
+    script = SCRIPT.with_name("sweep.py")
+    flags = [
+        "--model=resnet_cifar", "--option=depth=8", "--option=width=4", "--dataset=digits",
+        "--train_split=train[:64]", "--validation_split=train[64:96]", "--test_split=test[:32]",
+        "--batch_size=32", "--epochs=1", "--run_dir=sweep", "--survivals=0.5,1",
+    ]  # fmt: skip
+    tables = []
+    for told in ("depth8_uniform_survival0.5: 3 of 4", "is finished after 1 epochs"):
+        done = run(folder, *flags, script=script)
+        assert done.returncode == 0, done.stderr
+        assert told in done.stdout and "sweep/sweep.png" in done.stdout
+        tables.append((folder / "sweep" / "sweep.csv").read_text())
+    assert tables[0] == tables[1] and len(tables[0].splitlines()) == 5
+    assert (folder / "sweep" / "sweep.png").stat().st_size > 1000
+    done = run(folder, *flags, "--survivals=half", script=script)
+    assert done.returncode == 1
+    assert done.stderr == "error: `survivals` must be numbers with commas between. Received: half\n"

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_resnets import data
+from keras_resnets import analysis, data
 from keras_resnets.errors import UserError
 from keras_resnets.models.files import load_model
 from keras_resnets.training import Recipe, RunDirectory, evaluate, train
@@ -118,6 +118,33 @@ def test_fewer_and_more_epochs(tmp_path, capsys):
     log = read_log(tmp_path / "run")
     assert results["last"]["epoch"] == 3 and log[:2] == first
     assert Recipe.load(tmp_path / "run" / "recipe.json").epochs == 3
+
+
+def test_gradients_are_logged_without_changing_the_training(tmp_path):
+    """Stopped or not; the weights are those of a run that logs nothing."""
+    settings = {**SETTINGS, "option": ("depth=8", "width=4")}  # dropout would draw anew below
+    for name, flags, parts in (
+        ("whole", {"log_gradients": 1}, [2]),
+        ("parted", {"log_gradients": 1}, [1, 2]),
+        ("none", {}, [2]),
+    ):
+        for epochs in parts:
+            train(Recipe(**settings, epochs=epochs, **flags), tmp_path / name)
+    whole, none = (load_model(tmp_path / name / "last.keras") for name in ("whole", "none"))
+    for ours, theirs in zip(whole.weights, none.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    rows = analysis.read_gradients(tmp_path / "whole" / "gradients.csv")
+    assert {row["epoch"] for row in rows} == {0, 1, 2}
+    assert rows[0]["layer"] == "stem_conv" and all(row["norm"] > 0 for row in rows)
+    same = tmp_path / "parted" / "gradients.csv"
+    assert same.read_bytes() == (tmp_path / "whole" / "gradients.csv").read_bytes()
+    assert not (tmp_path / "none" / "gradients.csv").exists()
+    source = data.load_splits("digits", train_split="train[:128]", splits=("train",)).train
+    batch = data.evaluation_dataset(source, whole.preprocessing, 128)
+    ((images, labels, _),) = batch.as_numpy_iterator()
+    last = analysis.gradient_norms(whole, images, labels)
+    expected = [row["norm"] for row in rows if row["epoch"] == 2]
+    np.testing.assert_allclose([row.norm for row in last], expected, rtol=1e-4)
 
 
 def test_killed_before_the_results(finished, tmp_path):

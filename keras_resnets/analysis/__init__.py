@@ -15,6 +15,7 @@ from keras_resnets.analysis.experiments import (
     degradation_study,
     depth_study,
     grad_cam_study,
+    gradient_log_study,
     gradient_study,
     lesion_study,
     path_study,
@@ -23,7 +24,11 @@ from keras_resnets.analysis.experiments import (
 from keras_resnets.analysis.filters import plot_filters
 from keras_resnets.analysis.five_layers import dense_experiment, five_layers
 from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
-from keras_resnets.analysis.gradient_log import GradientNorms
+from keras_resnets.analysis.gradient_log import (
+    GradientNorms,
+    plot_gradient_log,
+    read_gradients,
+)
 from keras_resnets.analysis.gradients import LayerGradient, gradient_norms, plot_gradient_norms
 from keras_resnets.analysis.lesion_plots import (
     plot_paths,
@@ -86,6 +91,7 @@ __all__ = [
     "five_layers",
     "grad_cam",
     "grad_cam_study",
+    "gradient_log_study",
     "gradient_norms",
     "gradient_study",
     "gradients_by_length",
@@ -100,6 +106,7 @@ __all__ = [
     "plot_filters",
     "plot_first_gradients",
     "plot_grad_cam",
+    "plot_gradient_log",
     "plot_gradient_norms",
     "plot_lambda_gradients",
     "plot_paths",
@@ -109,6 +116,7 @@ __all__ = [
     "plot_sweep",
     "random_lesions",
     "read_errors",
+    "read_gradients",
     "residual_sums",
     "run_effective_depth",
     "shuffles",

@@ -18,6 +18,7 @@ from keras_resnets.analysis.cost import (
 from keras_resnets.analysis.degradation import plot_degradation, read_errors
 from keras_resnets.analysis.five_layers import dense_experiment
 from keras_resnets.analysis.gradcam import grad_cam, plot_grad_cam
+from keras_resnets.analysis.gradient_log import plot_gradient_log, read_gradients
 from keras_resnets.analysis.gradients import gradient_norms, plot_gradient_norms
 from keras_resnets.analysis.lesions import (
     exchangeable,
@@ -30,6 +31,7 @@ from keras_resnets.analysis.steps import Steps
 from keras_resnets.analysis.stochastic_depth import effective_depth, plot_effective_depth
 from keras_resnets.analysis.stochastic_training import first_gradients, plot_first_gradients
 from keras_resnets.analysis.sums import lambda_gradients, plot_lambda_gradients, residual_sums
+from keras_resnets.errors import UserError
 from keras_resnets.models import expected_depth
 
 SWAPS = (1, 2, 4, 8, 16, 32)
@@ -150,6 +152,34 @@ def gradient_study(network, images, labels, folder, seed=0):
         drawing.write_csv(name.with_suffix(".csv"), table)
         plot_gradient_norms(found, name.with_suffix(".png"))
     return [name.with_suffix(suffix) for name in names for suffix in (".csv", ".png")]
+
+
+def gradient_log_study(run_dirs, folder):
+    """Norms of the gradient by layer during trainings that logged them (`--log_gradients`).
+
+    Args:
+        run_dirs: Sequence of folders of runs.
+        folder: Folder to write to, made if missing.
+
+    Returns:
+        List of the paths of the files.
+
+    Raises:
+        UserError: If a run has not logged its gradients.
+    """
+    logs = {}
+    for run_dir in map(pathlib.Path, run_dirs):
+        if not (run_dir / "gradients.csv").exists():
+            raise UserError(
+                f"{run_dir} must be a run that logs its gradients: train with --log_gradients=1"
+            )
+        logs[run_dir.name] = read_gradients(run_dir / "gradients.csv")
+    folder = _made(folder)
+    names = [folder / f"gradients_in_training.{suffix}" for suffix in ("csv", "png")]
+    rows = [{"run": label, **row} for label, rows in logs.items() for row in rows]
+    drawing.write_csv(names[0], rows)
+    plot_gradient_log(logs, names[1])
+    return names
 
 
 def sum_study(network, images, folder, lambdas=LAMBDAS, depth=20):

@@ -1,4 +1,4 @@
-"""Gradients by layer during a training, for CSV and TensorBoard."""
+"""Gradients by layer during a training, for CSV, TensorBoard and a figure."""
 
 import csv
 import io
@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_resnets.analysis import drawing
 from keras_resnets.analysis.gradients import gradient_norms
 from keras_resnets.checks import is_count, must
 from keras_resnets.errors import UserError
@@ -52,7 +54,8 @@ class GradientNorms(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self.rows is not None:
             return
-        self.rows = [row for row in _read(self.csv) if row["epoch"] <= epoch]
+        known = read_gradients(self.csv) if self.csv.exists() else []
+        self.rows = [row for row in known if row["epoch"] <= epoch]
         self._start_writer()
         measured = {row["epoch"] for row in self.rows}
         if not measured or (epoch % self.every == 0 and epoch not in measured):
@@ -97,10 +100,19 @@ class GradientNorms(keras.callbacks.Callback):
             raise OSError(f"cannot write TensorBoard's files: {error.message}") from error
 
 
-def _read(path):
-    """The rows of a file of this callback; none if there is no file."""
-    if not path.exists():
-        return []
+def read_gradients(path):
+    """The rows of a file of `GradientNorms`.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        List of dictionaries with `epoch` (0 is the start), `layer`, `rms` and `norm`.
+
+    Raises:
+        UserError: If the file holds something else.
+        OSError: If it cannot be read.
+    """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -121,6 +133,46 @@ def _read(path):
             f"Received: csv={path}, which holds something else"
         )
     return rows
+
+
+def plot_gradient_log(logs, path):
+    """Draws how the gradients of a training's layers change: a panel a run, a line an epoch.
+
+    Up to five epochs are drawn, from the first to the last.
+
+    Args:
+        logs: Dictionary from a label to the rows of `read_gradients`.
+        path: Path of the PNG or SVG file to write.
+
+    Raises:
+        UserError: If there are no rows, or no gradient is above 0.
+    """
+    if not logs or not all(logs.values()):
+        raise UserError("`logs` must hold rows for each label. Received: none")
+    figure, panels = drawing.new_figure(columns=len(logs), width=5.2)
+    values = np.array([row["rms"] for rows in logs.values() for row in rows])
+    values = values[np.isfinite(values) & (values > 0)]
+    if not values.size:
+        raise UserError("`logs` must hold a gradient above 0. Received: none")
+    for axes, (label, rows) in zip(panels, logs.items(), strict=True):
+        epochs = sorted({row["epoch"] for row in rows})
+        chosen = np.linspace(0, len(epochs) - 1, min(5, len(epochs))).round().astype(int)
+        for epoch, look in zip((epochs[i] for i in chosen), drawing.styles(), strict=False):
+            own = np.array([row["rms"] for row in rows if row["epoch"] == epoch])
+            own[~(np.isfinite(own) & (own > 0))] = np.nan
+            name = f"after epoch {epoch}" if epoch else "at the start"
+            every = max(1, len(own) // 12)
+            axes.plot(range(1, len(own) + 1), own, label=name, markevery=every, **look)
+        drawing.finish(
+            axes,
+            "layer, from the first to the last (number)",
+            "root mean square of the gradient",
+            label,
+            log=True,
+            legend=True,
+        )
+        axes.set_ylim(values.min() / 1.5, values.max() * 1.5)
+    drawing.save(figure, path)
 
 
 def _write(path, rows):

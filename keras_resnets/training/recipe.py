@@ -37,8 +37,8 @@ class Recipe:
     `option` is a dictionary, or a sequence of `"key=value"` as the flags give it; `augment` and
     `boundaries` are sequences, or strings with commas as the flags take them.
 
-    `where` marks the fields that say where things are, not what is computed: they may change when
-    a run goes on.
+    `where` marks the fields that say where things are and what is watched, not what is computed:
+    they may change when a run goes on.
 
     Raises:
         UserError: If a value is out of its range or of another type.
@@ -95,6 +95,11 @@ class Recipe:
         choices=STRATEGIES,
     )
     logical_devices: int = _field("Devices that the CPU is split into.", default=1)
+    log_gradients: int = _field(
+        "Epochs between two rows of gradients.csv (norms by layer, TensorBoard too); 0 is never.",
+        default=0,
+        where=True,
+    )
     seed: int = _field("Seed of weights, order, augmentation and dropout.", default=0)
 
     def __post_init__(self):
@@ -121,6 +126,7 @@ class Recipe:
             ("steps_per_epoch", 0),
             ("image_size", 0),
             ("max_pixels", 1),
+            ("log_gradients", 0),
             ("seed", 0),
         ):
             value = getattr(self, name)

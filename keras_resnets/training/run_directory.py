@@ -56,6 +56,7 @@ class RunDirectory:
         self.best = self.path / "best.keras"
         self.log = self.path / "log.csv"
         self.curves = self.path / "curves.png"
+        self.gradients = self.path / "gradients.csv"
         self.tensorboard = self.path / "tensorboard"
 
     def check(self, recipe):

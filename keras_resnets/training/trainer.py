@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_resnets import data, weights
+from keras_resnets.analysis.gradient_log import GradientNorms
 from keras_resnets.analysis.plots import plot_curves
 from keras_resnets.data import data_error
 from keras_resnets.errors import UserError
@@ -21,6 +22,8 @@ from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.schedules import make_schedule
 from keras_resnets.training.summaries import Summaries
+
+WATCHED = 128  # training images, not augmented, whose gradients are logged
 
 
 def train(recipe, run_dir):
@@ -235,10 +238,22 @@ def _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries
                 Checkpoint(run, history, steps, recipe.batch_size),
                 console,
                 summaries,
+                *_watchers(model, recipe, run, splits.train),
             ],
         )
     finally:
         console.close()
+
+
+def _watchers(model, recipe, run, source):
+    """What looks at the training without changing it."""
+    if not recipe.log_gradients:
+        return []
+    source = source[: min(source.num_examples, WATCHED)]
+    batch = data.evaluation_dataset(source, model.preprocessing, WATCHED).take(1)
+    ((images, labels, _),) = batch.as_numpy_iterator()
+    norms = GradientNorms(images, labels, run.gradients, run.tensorboard, recipe.log_gradients)
+    return [norms]
 
 
 def _results(model, recipe, run, history, test):
