@@ -28,7 +28,7 @@ def main():
     from keras_resnets import weights
     from keras_resnets.errors import UserError
     from keras_resnets.models import create_model
-    from keras_resnets.training.recipe import parse_options
+    from keras_resnets.training.recipe_values import parse_options
 
     output, suffix = _OUTPUT.value, ".safetensors" if _TO.value else ".keras"
     if not output.endswith(suffix):

@@ -1,22 +1,16 @@
 """The recipe of a run: every number that decides its result, and its default."""
 
-import ast
 import dataclasses
 import json
 import math
-import numbers
-import os
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
-
-from keras_resnets.checks import must
 from keras_resnets.data import parse_augment
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
 from keras_resnets.training.optimizer import DECAYS
+from keras_resnets.training.recipe_values import as_type, parse_options
 from keras_resnets.training.schedules import SCHEDULES, check_boundaries
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -104,7 +98,7 @@ class Recipe:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            value = _as_type(field, getattr(self, field.name))
+            value = as_type(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
         for field in dataclasses.fields(self):
             choices = field.metadata.get("choices")
@@ -191,94 +185,3 @@ class Recipe:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not a recipe: {error}") from None
-
-
-def parse_options(entries):
-    """Options of a builder from `key=value` entries; values are Python literals, or else strings.
-
-    Args:
-        entries: Iterable of strings.
-
-    Returns:
-        Dictionary.
-
-    Raises:
-        UserError: If an entry is not key=value, or comes twice.
-    """
-    options = {}
-    for entry in entries:
-        key, equals, text = entry.partition("=")
-        key = key.strip()
-        must("option", entry, equals and key.isidentifier(), "key=value")
-        must("option", entry, key not in options, f"given once for each key ({key!r} is not)")
-        options[key] = _literal(text.strip())
-    return options
-
-
-def _literal(text):
-    """A Python literal (true, false and none in any case), or else the text itself."""
-    word = text.capitalize()
-    try:
-        return ast.literal_eval(word if word in ("True", "False", "None") else text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-_SCALARS = {
-    str: ("a string", str | os.PathLike, os.fspath),
-    int: ("an integer", numbers.Integral, int),
-    float: ("a number", numbers.Real, float),
-    bool: ("True or False", bool | np.bool_, bool),
-}
-
-
-def _as_type(field, value):
-    """A value as Python's own type of its field: a path as a string, NumPy's numbers too."""
-    if value is None and field.default == "":
-        return ""
-    if field.name == "boundaries":
-        return _floats(field.name, _split(value))
-    if field.type is tuple:
-        legal, entries = "a sequence of strings", _split(value)
-        if field.name == "option":
-            legal = "a dictionary, or a sequence of key=value"
-            entries = _entries(value) if isinstance(value, Mapping) else value
-        sound = isinstance(entries, Iterable) and not isinstance(entries, str)
-        sound = sound and all(isinstance(entry, str) for entry in entries)
-        convert = tuple
-    else:
-        entries, (legal, kind, convert) = value, _SCALARS[field.type]
-        sound = isinstance(value, kind) and (field.type is bool or not isinstance(value, bool))
-    if not sound:
-        raise UserError(f"`{field.name}` must be {legal}. Received: {field.name}={value!r}")
-    return convert(entries)
-
-
-def _split(value):
-    """A string with commas as the flag takes it; anything else as it is."""
-    return [entry for entry in value.split(",") if entry] if isinstance(value, str) else value
-
-
-def _entries(options):
-    """The entries key=value of a dictionary of options."""
-    entries = []
-    for key, value in options.items():
-        value = value.item() if isinstance(value, np.generic) else value
-        is_plain = isinstance(value, str) and _literal(value.strip()) == value
-        text = value if is_plain else repr(value)
-        if _literal(text) != value:
-            raise UserError(
-                "`option` must hold numbers, strings, booleans, None, and tuples of them. "
-                f"Received: {key}={text}"
-            )
-        entries.append(f"{key}={text}")
-    return entries
-
-
-def _floats(name, values):
-    try:
-        return tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        raise UserError(
-            f"`{name}` must be a sequence of numbers. Received: {name}={values!r}"
-        ) from None

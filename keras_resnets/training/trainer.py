@@ -11,16 +11,14 @@ from keras_resnets.analysis.gradient_log import GradientNorms
 from keras_resnets.analysis.plots import plot_curves
 from keras_resnets.data import data_error
 from keras_resnets.errors import UserError
-from keras_resnets.models.policies import dtype_policy
+from keras_resnets.training.building import build
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.checkpoint import best_epoch
 from keras_resnets.training.console import announce, make_console
 from keras_resnets.training.distribution import make_strategy
-from keras_resnets.training.initial import input_size, make_network, make_preprocessing
-from keras_resnets.training.optimizer import SGD
+from keras_resnets.training.initial import input_size, make_preprocessing
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
-from keras_resnets.training.schedules import make_schedule
 from keras_resnets.training.summaries import Summaries
 
 WATCHED = 128  # training images, not augmented, whose gradients are logged
@@ -105,7 +103,7 @@ def _train(recipe, run):
     if start.path:
         _require_same_images(start, splits.train, steps, run, images)
     keras.utils.set_random_seed(recipe.seed)
-    model = _build(recipe, splits.train, preprocessing, size, strategy, steps, start)
+    model = build(recipe, splits.train, preprocessing, size, strategy, steps, start)
     announce(recipe, splits, strategy, steps)
     run.prepare(recipe, [device.name for device in tf.config.list_logical_devices()], images)
     if start.path:
@@ -128,39 +126,6 @@ def _train(recipe, run):
                 f"{reason}. Put that right, and the same command goes on after epoch {len(history)}"
             ) from error
     return _results(model, recipe, run, history, splits.test)
-
-
-def _build(recipe, source, preprocessing, size, strategy, steps, start):
-    with strategy.scope(), dtype_policy(recipe.precision):
-        model = make_network(recipe, source, preprocessing, size, start.config)
-        schedule = make_schedule(
-            recipe.schedule,
-            recipe.lr,
-            steps_per_epoch=steps,
-            epochs=recipe.epochs,
-            boundaries=recipe.boundaries,
-            decay_factor=recipe.decay_factor,
-            warmup_epochs=recipe.warmup_epochs,
-        )
-        optimizer = SGD(
-            schedule, recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay
-        )
-        on_one_gpu = (
-            strategy.num_replicas_in_sync == 1 and tf.config.list_physical_devices("GPU")
-        )
-        model.compile(
-            optimizer,
-            keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=recipe.label_smoothing
-            ),
-            weighted_metrics=[
-                keras.metrics.CategoricalAccuracy("accuracy"),
-                keras.metrics.CategoricalCrossentropy("cross_entropy", from_logits=True),
-            ],
-            jit_compile="auto" if on_one_gpu else False,
-        )
-        model.optimizer.build(model.trainable_variables)
-    return model
 
 
 def _fingerprints(splits):
