@@ -12,22 +12,27 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 HERE = pathlib.Path(__file__).resolve().parent
 IN_MEMORY = "/dev/shm"
-INTERRUPTED = 130
+STOPPED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 COUNT = {"lower_bound": 1, "upper_bound": 2**31 - 1}  # of integer flags that count something
 _stderr = 2  # the descriptor that the user sees
 
 
-def _stop_at_once(*_):
-    """Ends an import on Ctrl-C: extension modules make other errors of a KeyboardInterrupt."""
-    os.write(_stderr, b"interrupted\n")
-    os._exit(INTERRUPTED)
+def _stop_at_once(number, *_):
+    """Ends an import at a signal: extension modules make other errors of a KeyboardInterrupt."""
+    os.write(_stderr, f"{STOPPED[number]}\n".encode())
+    os._exit(128 + number)
+
+
+def _terminate(number, *_):
+    raise SystemExit(128 + number)
 
 
 # Not where a test or a notebook imports this file.
 if pathlib.Path(getattr(sys.modules["__main__"], "__file__", "")).resolve().parent == HERE:
     if sys.getfilesystemencoding() == "ascii":  # TensorFlow takes names of files as UTF-8 alone
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-    signal.signal(signal.SIGINT, _stop_at_once)
+    for number in STOPPED:
+        signal.signal(number, _stop_at_once)
 
 
 try:
@@ -68,8 +73,9 @@ def run(main, positional=False):
     """Runs `main` under absl with plain errors and exit codes.
 
     A `UserError`, `OSError` or `FloatingPointError` ends in `error: <message>` on stderr and exit
-    code 1, as do flags that absl refuses; Ctrl-C in 130, and a closed pipe (`| head`) in 141. Any
-    other exception is a defect and keeps its traceback. `--verbosity=1` shows them all.
+    code 1, as do flags that absl refuses; Ctrl-C in 130, SIGTERM in 143, and a closed pipe
+    (`| head`) in 141. Any other exception is a defect and keeps its traceback. `--verbosity=1`
+    shows them all.
 
     Args:
         main: Called without arguments, or with the list of positional ones if it takes them.
@@ -78,17 +84,18 @@ def run(main, positional=False):
 
     def guarded(argv):
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _terminate)  # process 1 of a container would ignore it
         try:
             if argv[1:] and not positional:
                 raise UserError(f"unexpected argument {argv[1]!r}: flags start with `--`")
             main(argv[1:]) if positional else main()
             sys.stdout.flush()
         except KeyboardInterrupt:
-            with contextlib.suppress(OSError):  # `| head` may be gone
-                sys.stdout.flush()
-            print("interrupted", file=sys.stderr, flush=True)
-            # Not sys.exit: threads that still read images may crash while Python takes itself down.
-            os._exit(INTERRUPTED)
+            _stop(signal.SIGINT)
+        except SystemExit as stop:
+            if stop.code == 128 + signal.SIGTERM:
+                _stop(signal.SIGTERM)
+            raise
         except Exception as error:
             if isinstance(error, BrokenPipeError) and _nobody_reads_stdout():
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python flushes at its end
@@ -103,6 +110,15 @@ def run(main, positional=False):
         stream.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.ERROR)  # tensorflow-datasets reports every step; a flag undoes it
     app.run(guarded, flags_parser=_parse)
+
+
+def _stop(number):
+    """Ends the process as a signal does."""
+    with contextlib.suppress(OSError):  # `| head` may be gone
+        sys.stdout.flush()
+    print(STOPPED[number], file=sys.stderr, flush=True)
+    # Not sys.exit: threads that still read images may crash while Python takes itself down.
+    os._exit(128 + number)
 
 
 def _nobody_reads_stdout():

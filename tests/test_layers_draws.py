@@ -10,6 +10,7 @@ import tensorflow as tf
 import keras_resnets
 from keras_resnets import layers
 from keras_resnets.training.callbacks import ReseedLayers
+from keras_resnets.training.watch import Watch
 
 X = np.ones((64, 2, 2, 4), "float32")
 LAYERS = {
@@ -40,7 +41,7 @@ def test_no_epoch_repeats_the_numbers_of_another(name):
     make, call = LAYERS[name]
     layer = make()
     model = keras.Sequential([layer]) if name == "dropout" else None
-    reseed = ReseedLayers(steps_per_epoch=4)
+    reseed = ReseedLayers(Watch(steps_per_epoch=4))
     reseed.set_model(model or type("Model", (), {"variables": [layer.seed_generator.state]})())
     seen = []
     for epoch in range(3):

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -127,7 +128,7 @@ def test_killed_and_started_again_is_as_not_killed(folder, whole):
     run = folder / "killed"
     code, _, _ = stop_after_an_epoch(start(folder, "--run_dir=killed"), run, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    done = len(read_checkpoint(run / "last.keras")[1])
+    done = len(read_checkpoint(run / "last.keras").history)
     assert 2 <= done < 25
     assert (run / "lock").exists()  # that of a dead process
     code, output, errors = finish(start(folder, "--run_dir=killed"))
@@ -139,6 +140,47 @@ def test_killed_and_started_again_is_as_not_killed(folder, whole):
     for name in ("last.keras", "best.keras"):
         for ours, theirs in zip(state(run / name), state(whole / name), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+
+
+def test_killed_at_random_moments_is_as_not_killed(folder, whole):
+    """Within epochs and amid saving: each kill is a moment after a checkpoint was replaced."""
+    run, draw = folder / "often", random.Random(0)
+    flags = ("--run_dir=often", "--checkpoint_steps=3")
+    places = []
+    for _ in range(4):
+        process = start(folder, *flags)
+        before, seen = None, 0
+        deadline, wanted = time.monotonic() + 300, draw.randrange(4, 16)
+        while seen < wanted and process.poll() is None and time.monotonic() < deadline:
+            now = (run / "last.keras").stat().st_ino if (run / "last.keras").exists() else None
+            seen += now != before
+            before = now
+            time.sleep(0.001)
+        time.sleep(draw.random() * 0.1)
+        process.kill()
+        finish(process)
+        places.append(str(read_checkpoint(run / "last.keras")))
+    assert any("steps of the next" in place for place in places), places
+    code, output, errors = finish(start(folder, *flags))
+    assert code == 0, errors
+    assert output[2].startswith(f"going on after {places[-1]}")
+    assert rows(run) == rows(whole)
+    assert summaries(run) == expected_summaries(run)
+    for name in ("last.keras", "best.keras"):
+        for ours, theirs in zip(state(run / name), state(whole / name), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_sigterm_is_saved(folder):
+    run = folder / "terminated"
+    process = start(folder, "--run_dir=terminated", "--epochs=100000")
+    code, output, errors = stop_after_an_epoch(process, run, signal.SIGTERM)
+    assert code == 143
+    assert errors[-1] == "terminated" and "Traceback" not in "".join(errors)
+    assert output[-1].startswith("SIGTERM: saved ")
+    assert output[-1].endswith("; the same command goes on")
+    where = read_checkpoint(run / "last.keras")
+    assert f"epoch {len(where.history) + bool(where.step)};" in output[-1]
 
 
 def test_two_processes_on_one_run(folder, whole):
@@ -171,7 +213,7 @@ def test_control_c(folder):
     )
     assert code == 130
     assert errors[-1] == "interrupted" and "Traceback" not in "".join(errors)
-    assert len(read_checkpoint(run / "last.keras")[1]) >= 2
+    assert len(read_checkpoint(run / "last.keras").history) >= 2
     keras.saving.load_model(run / "last.keras")
 
 
@@ -190,4 +232,4 @@ def test_a_finished_run_and_what_is_refused(folder, whole):
     code, _, errors = finish(wild)
     assert code == 1
     assert errors[-1].startswith("error: the loss is ") and "Traceback" not in "".join(errors)
-    assert read_checkpoint(folder / "wild" / "last.keras")[1] == []
+    assert read_checkpoint(folder / "wild" / "last.keras").history == []

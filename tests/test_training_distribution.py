@@ -59,7 +59,7 @@ settings = dict(
 )
 train(Recipe(**settings, epochs=1), "run")
 results = train(Recipe(**settings, epochs=2), "run")
-history = read_checkpoint("run/last.keras")[1]
+history = read_checkpoint("run/last.keras").history
 test = data.load_splits("digits", test_split="test[:45]", splits=("test",)).test
 evaluation = evaluate(load_model("run/last.keras"), test, 45)
 single = {"loss": evaluation.loss, "top1": evaluation.top1}

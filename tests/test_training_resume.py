@@ -83,11 +83,14 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-def test_a_lost_last_checkpoint_is_made_again_from_the_best(finished, run, capsys):
+@pytest.mark.parametrize("left", ["previous", "best"])
+def test_a_lost_last_checkpoint_is_made_again_from_an_earlier_one(left, finished, run, capsys):
     (run / "last.keras").unlink()
+    if left == "best":
+        (run / "previous.keras").unlink()
     results = train(recipe(), run)
     output = capsys.readouterr().out
-    assert f"{run}/last.keras is gone: going on from best.keras" in output
+    assert f"{run}/last.keras is gone: going on from {left}.keras" in output
     assert "going on after epoch 2, best is epoch 2" in output
     assert results["best"] == json.loads((finished / "results.json").read_text())["best"]
     for ours, theirs in zip(
@@ -100,6 +103,7 @@ def test_a_lost_last_checkpoint_is_made_again_from_the_best(finished, run, capsy
 
 def test_all_checkpoints_lost(run):
     (run / "last.keras").unlink()
+    (run / "previous.keras").unlink()
     truncate(run / "best.keras")
     assert_refused(run, 3, "last.keras is gone, and", "best.keras is not a checkpoint", "Put a")
     (run / "best.keras").unlink()
@@ -110,6 +114,9 @@ def test_all_checkpoints_lost(run):
 @pytest.mark.parametrize("epochs", [3, 4])
 def test_a_truncated_last_checkpoint(epochs, run):
     truncate(run / "last.keras")
+    way_out = "remove it to go on from previous.keras, epoch 2"
+    assert_refused(run, epochs, f"{run}/last.keras is not a checkpoint", way_out)
+    truncate(run / "previous.keras")
     way_out = "remove it to go on from best.keras, epoch 2"
     assert_refused(run, epochs, f"{run}/last.keras is not a checkpoint", way_out)
 
@@ -151,7 +158,7 @@ def test_a_lost_best_checkpoint(run, capsys):
         train(recipe(4), run)
     output = capsys.readouterr().out  # the epoch that was asked for is trained nevertheless
     assert f"note: {best}, epoch 2 of 3, is missing" in output and "epoch 4/4" in output
-    assert len(read_checkpoint(run / "last.keras")[1]) == 4
+    assert len(read_checkpoint(run / "last.keras").history) == 4
 
 
 def test_a_lost_best_checkpoint_that_is_the_last_one(run):

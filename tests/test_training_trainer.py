@@ -12,6 +12,7 @@ from keras_resnets.errors import UserError
 from keras_resnets.models.files import load_model
 from keras_resnets.training import Recipe, RunDirectory, evaluate, train
 from keras_resnets.training.initial import make_preprocessing
+from keras_resnets.training.watch import Watch
 
 SETTINGS = {
     "model": "resnet_cifar",
@@ -45,6 +46,7 @@ def test_what_a_run_leaves(finished):
         "flags.txt",
         "last.keras",
         "log.csv",
+        "previous.keras",
         "recipe.json",
         "results.json",
         "tensorboard",
@@ -167,7 +169,7 @@ def test_short_epochs_go_on_within_the_stream(tmp_path):
 
 def test_a_loss_that_is_not_finite(tmp_path):
     wild = {**SETTINGS, "lr": 1e30}
-    with pytest.raises(FloatingPointError, match="the last good state, that of 0 epochs") as caught:
+    with pytest.raises(FloatingPointError, match="the last good state, that of epoch 0") as caught:
         train(Recipe(**wild, epochs=2), tmp_path / "wild")
     assert "\n" not in str(caught.value)
     model = load_model(tmp_path / "wild" / "last.keras")
@@ -182,10 +184,8 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
         if epoch == 1:
             self.model.get_layer("logits").bias.assign([np.nan] * 10)
 
-    from keras_resnets.training.callbacks import StopOnNaN
-
-    monkeypatch.setattr(StopOnNaN, "on_epoch_end", break_weights)
-    with pytest.raises(FloatingPointError, match="logits/bias is not finite.*of 1 epochs"):
+    monkeypatch.setattr(Watch, "on_epoch_end", break_weights)
+    with pytest.raises(FloatingPointError, match="logits/bias is not finite.*that of epoch 1$"):
         train(Recipe(**SETTINGS, epochs=3), tmp_path / "run")
     assert len(read_log(tmp_path / "run")) == 1
     assert np.isfinite(load_model(tmp_path / "run" / "best.keras").get_weights()[-1]).all()

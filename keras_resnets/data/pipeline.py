@@ -23,6 +23,7 @@ def training_dataset(
     batch_size=128,
     seed=0,
     first_epoch=0,
+    first_step=0,
     image_size=None,
     parallel_calls=tf.data.AUTOTUNE,
     repeat=False,
@@ -55,6 +56,8 @@ def training_dataset(
         batch_size: Int, images in a global batch. Defaults to 128.
         seed: Int. Defaults to 0.
         first_epoch: Int, 0-based. The epoch to begin with. Defaults to 0.
+        first_step: Int, 0-based. The batch to begin with in this epoch; those before it are left
+            out without being read, and how many are left is then unknown. Defaults to 0.
         image_size: `(height, width)`. Defaults to the images' own size.
         parallel_calls: Int, calls that decode and augment in parallel. Defaults to as many as help.
         repeat: Boolean or int. `False` for one epoch each time that the dataset is iterated, an
@@ -93,11 +96,15 @@ def training_dataset(
         augmentation.check(operations, source.image_shape, context)
     else:
         augmentation.check(operations[first:], (*context.image_size, source.channels), context)
-    used = source.num_examples // batch_size * batch_size
+    steps = source.num_examples // batch_size
+    used = steps * batch_size
+    must("first_step", first_step, first_step in range(steps), f"in 0..{steps - 1}")
 
     def one_epoch(epoch):
         numbers = augmentation.draw(operations, seed, epoch, source.num_examples)
-        examples = source.shuffled(seed, epoch).take(used).batch(batch_size, drop_remainder=True)
+        done = tf.where(epoch == first_epoch, first_step * batch_size, 0)
+        examples = source.shuffled(seed, epoch).take(used).skip(tf.cast(done, tf.int64))
+        examples = examples.batch(batch_size, drop_remainder=True)
         return examples.map(lambda row, reference: (tf.gather(numbers, row), reference))
 
     def finish(operations):
@@ -124,9 +131,9 @@ def training_dataset(
         dataset = dataset.unbatch().map(begin, num_parallel_calls=parallel_calls)
         dataset = dataset.batch(batch_size, drop_remainder=True)
         dataset = dataset.map(finish(operations[first:]), num_parallel_calls=parallel_calls)
-    if repeat is not True:  # `fit` asks how many there are
-        steps = _count(repeat) * (used // batch_size)
-        dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    if repeat is not True and not first_step:  # `fit` asks how many there are
+        count = _count(repeat) * steps
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return _deterministic(dataset)
 
 

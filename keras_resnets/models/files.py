@@ -34,8 +34,16 @@ def load_model(path):
         raise UserError(f"Cannot load {path}: {loading_error(error)}") from error
 
 
-def read_members(path, *names):
+def read_members(path, *names, optional=()):
     """Reads JSON members of a `.keras` file, and checks all of its bytes.
+
+    Args:
+        path: String or path.
+        *names: Strings, members that must be there.
+        optional: Sequence of strings, members that are `None` if they are not there.
+
+    Returns:
+        List of what the members hold, the optional ones last.
 
     Raises:
         UserError: If one is missing, or the file is truncated or damaged.
@@ -46,7 +54,11 @@ def read_members(path, *names):
             damaged = archive.testzip()
             if damaged:
                 raise zipfile.BadZipFile(f"{damaged} is not as it was written")
-            return [json.loads(archive.read(name)) for name in names]
+            there = archive.namelist()
+            found = [json.loads(archive.read(name)) for name in names]
+            for name in optional:
+                found.append(json.loads(archive.read(name)) if name in there else None)
+            return found
     except Exception as error:  # zipfile raises half a dozen kinds for damaged bytes
         if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a place before 0
             raise

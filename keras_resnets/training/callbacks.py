@@ -1,4 +1,4 @@
-"""What happens after a step and after an epoch."""
+"""What happens between steps and after an epoch: checkpoints, and layers' random numbers."""
 
 import math
 import time
@@ -6,57 +6,112 @@ import time
 import keras
 import numpy as np
 
-from keras_resnets.training.console import last_rate
+from keras_resnets.training.interruption import Interrupted
+from keras_resnets.training.watch import metric_state
 
 LOGGED = ("loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy", "val_cross_entropy")
 
 
-class StopOnNaN(keras.callbacks.Callback):
-    """Raises FloatingPointError once the loss is no longer finite."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        loss = (logs or {}).get("loss", 0.0)
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {float(loss)} at step {batch + 1} of the epoch")
-
-
 class Checkpoint(keras.callbacks.Callback):
-    """Makes the row of each epoch and saves it with the model.
+    """Saves a training at the end of each epoch, now and then within it, and when it must stop.
+
+    What is saved within an epoch is all that the training goes on from: beside the model the number
+    of steps, the sums of the running metrics and the seconds so far.
 
     Args:
         run: The `RunDirectory`.
         history: List of the rows of the finished epochs; it grows.
-        steps_per_epoch: Int.
+        watch: The `Watch`, which goes before this one.
         batch_size: Int, of all replicas.
+        signals: `Signals`; once one came, the state is saved and `Interrupted` raised.
+        every_steps: Int. Steps of the run from one checkpoint to the next; 0 is never. Defaults
+            to 0.
+        every_minutes: Float. Minutes from one checkpoint to the next; 0 is never. Defaults to 0.
+        progress: What was saved within the first epoch, or `None`. Defaults to `None`.
     """
 
-    def __init__(self, run, history, steps_per_epoch, batch_size):
+    def __init__(
+        self, run, history, watch, batch_size, signals, every_steps=0, every_minutes=0.0,
+        progress=None,
+    ):  # fmt: skip
         super().__init__()
-        self.run = run
-        self.rows = history
-        self.steps_per_epoch = steps_per_epoch
-        self.batch_size = batch_size
+        self.run, self.rows, self.watch = run, history, watch
+        self.batch_size, self.signals = batch_size, signals
+        self.every_steps, self.every_seconds = every_steps, 60 * every_minutes
+        self.progress = progress
+        self.saved = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
+        before, self.progress = self.progress or {"seconds": 0.0, "training_seconds": 0.0}, None
         self.trained = time.monotonic()
+        self.started = self.trained - before["seconds"]
+        self.training_started = self.trained - before["training_seconds"]
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if not batch:
+            return
+        if self.signals.received is not None or self._is_due():
+            self.trained = time.monotonic()
+            self._save_within({"metrics": metric_state(self.model)})
+
+    def _is_due(self):
+        step = len(self.rows) * self.watch.steps_per_epoch + self.watch.done
+        if self.every_steps and step % self.every_steps == 0:
+            return True
+        return 0 < self.every_seconds <= time.monotonic() - self.saved
+
+    def on_test_begin(self, logs=None):
+        if self.watch.offset < self.watch.steps_per_epoch:
+            self.trained = time.monotonic()
+
+    def on_test_batch_begin(self, batch, logs=None):
+        if self.signals.received is not None:
+            self._save_within({"figures": self.watch.figures})  # Keras has reset the metrics
+
+    def _save_within(self, state):
+        now, done = time.monotonic(), self.watch.done
+        _require_finite(self.model, {}, f"after step {done} of the epoch")
+        progress = {
+            "step": done,
+            "seconds": now - self.started,
+            "training_seconds": self.trained - self.training_started,
+            **state,
+        }
+        self.run.save(self.model, self.rows, progress)
+        self.saved = time.monotonic()
+        if self.signals.received is not None:
+            where = f"step {done} of epoch {len(self.rows) + 1}"
+            raise Interrupted(self.signals.received, where)
 
     def on_epoch_end(self, epoch, logs=None):
-        logs = {name: _float(logs[name]) for name in LOGGED}
-        _require_finite(self.model, logs)
-        rate = self.steps_per_epoch * self.batch_size / (self.trained - self.started)
+        figures = logs | self.watch.figures  # which count the steps of before this process too
+        logs = {name: _float(figures[name]) for name in LOGGED}
+        _require_finite(self.model, logs, "at the end of the epoch")
+        steps = self.watch.steps_per_epoch
+        rate = steps * self.batch_size / max(self.trained - self.training_started, 1e-9)
         row = {
             "epoch": epoch + 1,
-            "steps": (epoch + 1) * self.steps_per_epoch,
-            "learning_rate": _float(last_rate(self.model.optimizer)),
+            "steps": (epoch + 1) * steps,
+            "learning_rate": _float(figures["learning_rate"]),
             **logs,
             "seconds": round(time.monotonic() - self.started, 2),
             "images_per_second": round(rate, 1),
         }
         self.rows.append(row)
         self.run.save(self.model, self.rows)
+        self.saved = time.monotonic()
+
+
+class StopAfterEpoch(keras.callbacks.Callback):
+    """Raises `Interrupted` at the end of an epoch that a signal came in; goes after all others."""
+
+    def __init__(self, signals):
+        super().__init__()
+        self.signals = signals
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.signals.received is not None:
+            raise Interrupted(self.signals.received, f"epoch {epoch + 1}")
 
 
 class ReseedLayers(keras.callbacks.Callback):
@@ -66,19 +121,19 @@ class ReseedLayers(keras.callbacks.Callback):
     when the model is built, and each epoch sets the counters.
 
     Args:
-        steps_per_epoch: Int.
+        watch: The `Watch`, which goes before this one.
     """
 
-    def __init__(self, steps_per_epoch):
+    def __init__(self, watch):
         super().__init__()
-        self.steps_per_epoch = steps_per_epoch
+        self.watch = watch
 
     def on_epoch_begin(self, epoch, logs=None):
+        step = epoch * self.watch.steps_per_epoch + self.watch.offset
         for variable in self.model.variables:
             if variable.name == "seed_generator_state":
                 key = keras.ops.convert_to_numpy(variable)[0]
-                counter = (epoch * self.steps_per_epoch) % 2**32
-                variable.assign(np.array([key, counter], variable.dtype))
+                variable.assign(np.array([key, step % 2**32], variable.dtype))
 
 
 def _float(value):
@@ -86,8 +141,8 @@ def _float(value):
     return float(str(np.float32(value)))
 
 
-def _require_finite(model, logs):
-    """Raises FloatingPointError if the epoch's numbers or its weights are not finite."""
+def _require_finite(model, logs, when):
+    """Raises FloatingPointError if figures or weights are not finite."""
     bad = [f"{name} is {value}" for name, value in logs.items() if not math.isfinite(value)]
     if not bad:
         weights = (variable for variable in model.weights if variable.dtype.startswith("float"))
@@ -97,4 +152,4 @@ def _require_finite(model, logs):
             if not np.isfinite(keras.ops.convert_to_numpy(variable)).all()
         ]
     if bad:
-        raise FloatingPointError(f"{bad[0]} at the end of the epoch")
+        raise FloatingPointError(f"{bad[0]} {when}")

@@ -44,26 +44,19 @@ def announce(recipe, splits, strategy, steps):
     )
 
 
-def make_console(rows, epochs, steps_per_epoch, batch_size, stream):
+def make_console(rows, epochs, watch, batch_size, stream):
     """The callback that tells a training, to go after the one that makes the rows.
 
     Args:
         rows: List of the rows of the finished epochs; it grows.
         epochs: Int. Epochs of the run.
-        steps_per_epoch: Int.
+        watch: The `Watch`, which goes before it.
         batch_size: Int, of all replicas.
         stream: Where to write to: a table for a terminal, lines for anything else.
     """
     if stream.isatty():
-        return Table(rows, epochs, steps_per_epoch, batch_size, stream)
+        return Table(rows, epochs, watch, batch_size, stream)
     return Lines(rows, epochs, stream)
-
-
-def last_rate(optimizer):
-    """The rate of the last step; the optimizer's own is that of the next."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = optimizer._learning_rate(optimizer.iterations - 1)
-    return float(keras.ops.convert_to_numpy(rate))
 
 
 class Lines(keras.callbacks.Callback):
@@ -96,45 +89,60 @@ class Table(keras.callbacks.Callback):
     validation and saving included.
     """
 
-    def __init__(self, rows, epochs, steps_per_epoch, batch_size, stream):
+    def __init__(self, rows, epochs, watch, batch_size, stream):
         super().__init__()
         self.rows, self.epochs, self.stream = rows, epochs, stream
-        self.steps_per_epoch, self.batch_size = steps_per_epoch, batch_size
+        self.watch, self.batch_size = watch, batch_size
         self.is_open = False  # whether the cursor is in a row
+        self.has_head = False
         self.pace = None
+        self.speed = ""
         self.shown = -REFRESH
 
     def on_train_begin(self, logs=None):
-        self._write(*(word for word, _ in COLUMNS), epoch="epoch", end="\n")
+        if not self.has_head:
+            self._write(*(word for word, _ in COLUMNS), epoch="epoch", end="\n")
+            self.has_head = True
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
         self.first_end = None
 
-    def on_train_batch_end(self, batch, logs=None):
-        now = time.monotonic()
-        done = self.epoch * self.steps_per_epoch + batch + 1
-        self.pace = self.pace or (now, done)  # after the first step, which traces the graph
-        self.first_end = self.first_end or now
-        if now - self.shown < REFRESH and batch + 1 < self.steps_per_epoch:
-            return
-        seconds = now - self.first_end
-        self.figures = (
-            f"{last_rate(self.model.optimizer):.4g}",
-            _loss(float(logs["loss"])),
-            f"{float(logs['accuracy']):.2%}",
-        )
-        self.speed = f"{batch * self.batch_size / seconds:.0f}" if seconds else ""
-        count = f"{batch + 1}/{self.steps_per_epoch}"
-        room = max(BAR - 3 - len(count), 0)
-        filled = "=" * round(room * (batch + 1) / self.steps_per_epoch)
-        self._write(*self.figures, f"[{filled:{room}} {count}]", self.speed, self._left(now, done))
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch:
+            self._show_step(f"{self.watch.done}/{self.watch.steps_per_epoch}")
 
     def on_test_begin(self, logs=None):
-        if self.is_open:
-            done = (self.epoch + 1) * self.steps_per_epoch
-            left = self._left(time.monotonic(), done)
-            self._write(*self.figures, "[  validating   ]", self.speed, left)
+        if not self.is_open and self.first_end is None:
+            return
+        self._show_step(None)
+
+    def _show_step(self, count):
+        """Writes how far the epoch is, or if `count` is `None`, that it is validated."""
+        now = time.monotonic()
+        steps, done = self.watch.steps_per_epoch, self.watch.done
+        in_all = self.epoch * steps + done
+        self.pace = self.pace or (now, in_all)  # after the first step, which traces the graph
+        self.first_end = self.first_end or (now, done)
+        if now - self.shown < REFRESH and count:
+            return
+        seconds = now - self.first_end[0]
+        trained = (done - self.first_end[1]) * self.batch_size
+        if count:
+            self.speed = f"{trained / seconds:.0f}" if seconds else ""
+            room = max(BAR - 3 - len(count), 0)
+            bar = f"[{'=' * round(room * done / steps):{room}} {count}]"
+        else:
+            bar = "[  validating   ]"
+        figures = self.watch.figures
+        self._write(
+            f"{figures['learning_rate']:.4g}",
+            _loss(figures["loss"]),
+            f"{figures['accuracy']:.2%}",
+            bar,
+            self.speed,
+            self._left(now, in_all),
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         row = self.rows[-1]
@@ -159,7 +167,7 @@ class Table(keras.callbacks.Callback):
         start, first = self.pace
         if done == first:
             return ""
-        remaining = self.epochs * self.steps_per_epoch - done
+        remaining = self.epochs * self.watch.steps_per_epoch - done
         return _clock((now - start) / (done - first) * remaining)
 
     def _write(self, *cells, epoch=None, end=""):

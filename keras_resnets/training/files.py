@@ -44,6 +44,36 @@ def write(path, function):
         raise OSError(f"cannot save {path}: {reason}{rest}") from error
 
 
+def copy(source, target):
+    """Copies a file, in one step.
+
+    Raises:
+        OSError: As `write` does.
+    """
+    data = source.read_bytes()
+    write(target, lambda temporary: temporary.write_bytes(data))
+
+
+def keep(path, name):
+    """Gives a file that is about to be replaced a second name, whose former file goes.
+
+    Args:
+        path: `pathlib.Path` of the file.
+        name: `pathlib.Path` in the same folder.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    temporary = name.with_name(f"{name.stem}.tmp{name.suffix}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without links
+        copy(path, name)
+    else:
+        os.replace(temporary, name)
+
+
 def _os_error(error):
     """The first OSError in the chain of an exception: zipfile and h5py raise others after it."""
     found = None

@@ -89,6 +89,12 @@ class Recipe:
         choices=STRATEGIES,
     )
     logical_devices: int = _field("Devices that the CPU is split into.", default=1)
+    checkpoint_minutes: float = _field(
+        "Minutes between checkpoints within an epoch; 0 is never.", default=10.0, where=True
+    )
+    checkpoint_steps: int = _field(
+        "Steps of the run between checkpoints within an epoch; 0 is never.", default=0, where=True
+    )
     log_gradients: int = _field(
         "Epochs between two rows of gradients.csv (norms by layer, TensorBoard too); 0 is never.",
         default=0,
@@ -121,6 +127,7 @@ class Recipe:
             ("image_size", 0),
             ("max_pixels", 1),
             ("log_gradients", 0),
+            ("checkpoint_steps", 0),
             ("seed", 0),
         ):
             value = getattr(self, name)
@@ -131,6 +138,8 @@ class Recipe:
         self._must("decay_factor", 0 < self.decay_factor <= 1, "in (0, 1]")
         self._must("momentum", 0 <= self.momentum < 1, "in [0, 1)")
         self._must("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite")
+        is_time = 0 <= self.checkpoint_minutes < math.inf
+        self._must("checkpoint_minutes", is_time, "at least 0 and finite")
         self._must("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
         legal = f"at least 0 and below `epochs`={self.epochs}"
         self._must("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, legal)

@@ -6,7 +6,6 @@ import json
 import os
 import platform
 from pathlib import Path
-from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -16,7 +15,12 @@ from keras_resnets._version import __version__
 from keras_resnets.errors import UserError
 from keras_resnets.locks import Held, lock_file
 from keras_resnets.training import files
-from keras_resnets.training.checkpoint import best_epoch, read_checkpoint, write_checkpoint
+from keras_resnets.training.checkpoint import (
+    Start,
+    best_epoch,
+    read_checkpoint,
+    write_checkpoint,
+)
 from keras_resnets.training.recipe import Recipe
 from keras_resnets.training.results import describe
 
@@ -25,26 +29,13 @@ LOCK = "lock"
 _EARLY = {LOCK, "recipe.tmp.json"}
 
 
-class Start(NamedTuple):
-    """Where a run goes on.
-
-    Attributes:
-        path: The checkpoint, or `None` for a run that begins.
-        config: Dictionary, the model's config, or `None`.
-        history: List of the rows of the finished epochs.
-    """
-
-    path: Path | None
-    config: dict | None
-    history: list
-
-
 class RunDirectory:
     """A folder with one run.
 
-    `last.keras` is the single source of truth: weights, optimizer, preprocessing, and the history
-    (one row for each finished epoch) are in this one file, which is replaced in one step. The log
-    and `best.keras` follow from it, and `repair` brings them up to it after a kill.
+    `last.keras` is the single source of truth: weights, optimizer, preprocessing, the history (one
+    row for each finished epoch) and the progress within an epoch are in this one file, which is
+    replaced in one step. The one before it stays as `previous.keras`. The log and `best.keras`
+    follow from it, and `repair` brings them up to it after a kill.
 
     Args:
         path: The folder; it need not exist.
@@ -53,6 +44,7 @@ class RunDirectory:
     def __init__(self, path):
         self.path = Path(path)
         self.last = self.path / "last.keras"
+        self.previous = self.path / "previous.keras"
         self.best = self.path / "best.keras"
         self.log = self.path / "log.csv"
         self.curves = self.path / "curves.png"
@@ -143,14 +135,14 @@ class RunDirectory:
 
     def history(self):
         """The rows of the finished epochs, or `None` before the first checkpoint."""
-        return read_checkpoint(self.last)[1] if self.last.exists() else None
+        return read_checkpoint(self.last).history if self.last.exists() else None
 
     def start(self):
-        """Where the run goes on: at `last.keras`, or if that is gone, at `best.keras`.
+        """Where the run goes on: at `last.keras`, or if that is gone, at an earlier checkpoint.
 
-        `best.keras` is a whole checkpoint of an earlier epoch. On a CPU the run ends as it would
-        have, and no file is worse than it was. A damaged `last.keras` is left to people, as is a
-        run of which only the log is left.
+        `previous.keras` and `best.keras` are whole checkpoints too. On a CPU the run ends as it
+        would have, and no file is worse than it was. A damaged checkpoint is left to people, as is
+        a run of which only the log is left.
 
         Returns:
             `Start`.
@@ -158,50 +150,56 @@ class RunDirectory:
         Raises:
             UserError: If the checkpoint is damaged, or there was one and none is left.
         """
-        if self.last.exists():
-            try:
-                return Start(self.last, *read_checkpoint(self.last))
-            except UserError as error:
-                raise UserError(f"{error}. {self._way_out()}") from None
-        if self.best.exists():
-            try:
-                return Start(self.best, *read_checkpoint(self.best))
-            except UserError as error:
-                raise UserError(f"{self.last} is gone, and {error}. {self._way_out()}") from None
+        checkpoints = (self.last, self.previous, self.best)
+        for place, path in enumerate(checkpoints):
+            if path.exists():
+                gone = "".join(f"{lost} is gone, and " for lost in checkpoints[:place][:1])
+                try:
+                    return read_checkpoint(path)
+                except UserError as error:
+                    way = self._way_out(checkpoints[place + 1 :])
+                    raise UserError(f"{gone}{error}. {way}") from None
         left = [path for path in (self.log, self.path / "results.json") if path.exists()]
         if left:
             raise UserError(
                 f"{self.last} is gone, and so is {self.best.name}, while {left[0].name} is there. "
-                f"{self._way_out()}"
+                f"{self._way_out(())}"
             )
-        return Start(None, None, [])
+        return Start(history=[])
 
-    def _way_out(self):
-        try:
-            epoch = len(read_checkpoint(self.best)[1])
-        except (UserError, OSError):
-            return "Put a copy back, or give another --run_dir"
-        return f"Put a copy back, or remove it to go on from {self.best.name}, epoch {epoch}"
+    def _way_out(self, others):
+        """What to do about a damaged checkpoint: the first whole one of `others` is older."""
+        for path in others:
+            try:
+                start = read_checkpoint(path)
+            except (UserError, OSError):
+                continue
+            return f"Put a copy back, or remove it to go on from {path.name}, {start}"
+        return "Put a copy back, or give another --run_dir"
 
-    def save(self, model, history):
-        """Writes `last.keras`, then what follows from it."""
-        write_checkpoint(self.last, model, history)
-        self.repair(history)
+    def save(self, model, history, progress=None):
+        """Writes `last.keras`, keeps the one before it, then writes what follows from it."""
+        if self.last.exists():
+            files.keep(self.last, self.previous)
+        write_checkpoint(self.last, model, history, progress)
+        if not progress:
+            self.repair(history)
 
-    def repair(self, history):
-        """Makes the log and `best.keras` those of `history`, which is that of `last.keras`.
+    def repair(self, history, progress=None):
+        """Makes the log and `best.keras` those of `last.keras`, which holds the arguments.
 
-        A lost `last.keras` is made of `best.keras`, which is where the run then goes on.
+        A lost `last.keras` is made of the checkpoint where the run then goes on.
         """
-        if not self.last.exists() and self.best.exists():
-            _copy(self.best, self.last)
+        for path in (self.previous, self.best):
+            if path.exists() and not self.last.exists():
+                files.copy(path, self.last)
         if not history:
             return
         columns = list(history[0])
         rows = [",".join(str(row[column]) for column in columns) for row in history]
         files.write_text(self.log, "\n".join([",".join(columns), *rows]) + "\n")
-        if best_epoch(history) == len(history):
-            _copy(self.last, self.best)
+        if best_epoch(history) == len(history) and not progress:
+            files.copy(self.last, self.best)
 
     def best_of(self, history):
         """The epoch that `best.keras` holds.
@@ -215,7 +213,7 @@ class RunDirectory:
         if not self.best.exists():
             raise UserError(f"{what} missing: {after}")
         try:
-            found = read_checkpoint(self.best)[1]
+            found = read_checkpoint(self.best).history
         except UserError:
             raise UserError(f"{what} damaged: {after}") from None
         highest = max(row["val_accuracy"] for row in history)
@@ -264,8 +262,3 @@ def _is_path(dataset):
 
 def _word(value):
     return (",".join(map(str, value)) if isinstance(value, tuple) else str(value)) or "empty"
-
-
-def _copy(source, target):
-    data = source.read_bytes()
-    files.write(target, lambda path: path.write_bytes(data))

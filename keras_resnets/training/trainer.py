@@ -1,35 +1,33 @@
 """One training run: data, network, fit, results."""
 
 import os
-import sys
 
 import keras
 import tensorflow as tf
 
 from keras_resnets import data, weights
-from keras_resnets.analysis.gradient_log import GradientNorms
 from keras_resnets.analysis.plots import plot_curves
 from keras_resnets.data import data_error
 from keras_resnets.errors import UserError
 from keras_resnets.training.building import build
-from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
-from keras_resnets.training.checkpoint import best_epoch
-from keras_resnets.training.console import announce, make_console
+from keras_resnets.training.checkpoint import best_epoch, read_checkpoint
+from keras_resnets.training.console import announce
 from keras_resnets.training.distribution import make_strategy
 from keras_resnets.training.initial import input_size, make_preprocessing
+from keras_resnets.training.interruption import Interrupted
+from keras_resnets.training.loop import Loop
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.summaries import Summaries
-
-WATCHED = 128  # training images, not augmented, whose gradients are logged
 
 
 def train(recipe, run_dir):
     """Trains a network, or goes on with a run where it stopped, or reports a finished one.
 
     Nothing but `run_dir` is written to, by one process at a time. The run is a function of the
-    recipe: on a CPU, one that was killed and started again ends in the same weights as one that
-    was not, and so does one whose last.keras was lost, which goes on from best.keras.
+    recipe: on a CPU, one that was killed at any moment and started again ends in the same weights
+    as one that was not, and so does one whose last.keras was lost, which goes on from an earlier
+    checkpoint. SIGTERM and SIGINT, which Ctrl-C sends, end the step under way and save it first.
 
     Args:
         recipe: `Recipe`.
@@ -46,6 +44,8 @@ def train(recipe, run_dir):
         FloatingPointError: If the loss or a weight is no longer finite. The last good checkpoint
             stays.
         OSError: If the data cannot be read or the run cannot be written.
+        KeyboardInterrupt: After SIGINT.
+        SystemExit: After SIGTERM, with code 143.
     """
     run = RunDirectory(run_dir)
     run.check(recipe)
@@ -58,6 +58,9 @@ def train(recipe, run_dir):
             run.check(recipe)  # again: until now another process may have written here
             try:
                 results = _train(recipe, run)
+            except Interrupted as interruption:
+                print(interruption, flush=True)
+                raise interruption.as_exit() from None
             except tf.errors.OpError as error:
                 reason = data_error(error)
                 if reason is None:
@@ -70,6 +73,11 @@ def train(recipe, run_dir):
 def _train(recipe, run):
     start = run.start()
     history = start.history
+    if start.step and len(history) >= recipe.epochs:
+        raise UserError(
+            f"{run.path} is amid epoch {len(history) + 1}: `epochs` must be at least that. "
+            f"Received: epochs={recipe.epochs}"
+        )
     strategy = make_strategy(recipe.strategy, recipe.logical_devices)
     replicas = strategy.num_replicas_in_sync
     if recipe.init and not start.path:
@@ -112,18 +120,21 @@ def _train(recipe, run):
         run.save(model, history)
     summaries = Summaries(run.tensorboard, history)
     if len(history) < recipe.epochs:
+        loop = Loop(model, recipe, run, start, splits, steps, size)
         try:
-            _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries)
+            loop.run(full_epoch, summaries)
         except FloatingPointError as error:
+            good = read_checkpoint(run.last)
             raise FloatingPointError(
-                f"{error}; {run.last} holds the last good state, that of {len(history)} epochs"
+                f"{error}; {run.last} holds the last good state, that of {good}"
             ) from error
         except tf.errors.OpError as error:
             reason = data_error(error)
             if reason is None:
                 raise
             raise OSError(
-                f"{reason}. Put that right, and the same command goes on after epoch {len(history)}"
+                f"{reason}. Put that right, and the same command goes on after "
+                f"{read_checkpoint(run.last)}"
             ) from error
     return _results(model, recipe, run, history, splits.test)
 
@@ -154,10 +165,10 @@ def _restore(model, recipe, run, start):
     history = start.history
     if start.path != run.last:
         print(f"{run.last} is gone: going on from {start.path.name}, a checkpoint too")
-    run.repair(history)
+    run.repair(history, start.progress)
     model.load_weights(start.path)
     best = f", best is epoch {best_epoch(history)}" if history else ""
-    print(f"going on after epoch {len(history)}{best}", flush=True)
+    print(f"going on after {start}{best}", flush=True)
     if not history:
         return
     try:
@@ -166,59 +177,6 @@ def _restore(model, recipe, run, start):
         if len(history) >= recipe.epochs:
             raise
         print(f"note: {error}", flush=True)
-
-
-def _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries):
-    done = len(history)
-    epoch, skipped = divmod(done * steps, full_epoch)
-    batches = data.training_dataset(
-        splits.train,
-        model.preprocessing,
-        data.parse_augment(recipe.augment),
-        recipe.batch_size,
-        recipe.seed,
-        first_epoch=epoch,
-        image_size=size,
-        repeat=True,
-    )
-    validation = data.evaluation_dataset(
-        splits.validation,
-        model.preprocessing,
-        recipe.batch_size,
-        model.distribute_strategy.num_replicas_in_sync,
-    )
-    console = make_console(history, recipe.epochs, steps, recipe.batch_size, sys.stdout)
-    try:
-        model.fit(
-            batches.skip(skipped) if skipped else batches,
-            epochs=recipe.epochs,
-            initial_epoch=done,
-            steps_per_epoch=steps,
-            shuffle=False,  # the batches come in their order
-            validation_data=validation,
-            verbose=0,
-            callbacks=[
-                StopOnNaN(),
-                ReseedLayers(steps),
-                Checkpoint(run, history, steps, recipe.batch_size),
-                console,
-                summaries,
-                *_watchers(model, recipe, run, splits.train),
-            ],
-        )
-    finally:
-        console.close()
-
-
-def _watchers(model, recipe, run, source):
-    """What looks at the training without changing it."""
-    if not recipe.log_gradients:
-        return []
-    source = source[: min(source.num_examples, WATCHED)]
-    batch = data.evaluation_dataset(source, model.preprocessing, WATCHED).take(1)
-    ((images, labels, _),) = batch.as_numpy_iterator()
-    norms = GradientNorms(images, labels, run.gradients, run.tensorboard, recipe.log_gradients)
-    return [norms]
 
 
 def _results(model, recipe, run, history, test):

@@ -1,0 +1,189 @@
+"""Signals at chosen moments of a training in this process, and the checkpoints between steps."""
+
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from keras_resnets import data
+from keras_resnets.errors import UserError
+from keras_resnets.training import Recipe, callbacks, make_schedule, train
+from keras_resnets.training.checkpoint import read_checkpoint
+from keras_resnets.training.watch import EVERY, Watch
+
+SETTINGS = {
+    "model": "resnet_cifar",
+    "option": ("depth=8", "width=4", "head_dropout=0.2", "survival=0.7"),
+    "dataset": "digits",
+    "train_split": "train[:150]",
+    "validation_split": "train[150:200]",
+    "test_split": "test[:50]",
+    "batch_size": 32,
+    "steps_per_epoch": 3,  # of 4: epochs of the run end amid those of the data
+    "augment": ("pad_crop:padding=1",),
+    "epochs": 3,
+    "boundaries": (1.5,),
+    "checkpoint_minutes": 0,
+}
+TIMES = ("seconds", "images_per_second")
+
+
+def rows(run):
+    history = read_checkpoint(run / "last.keras").history
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in history]
+
+
+def state(path):
+    model = keras.saving.load_model(path)
+    return [np.array(variable) for variable in (*model.weights, *model.optimizer.variables)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    train(Recipe(**SETTINGS), run)
+    return run
+
+
+def assert_as_whole(run, whole):
+    assert rows(run) == rows(whole)
+    for name in ("last.keras", "best.keras"):
+        for ours, theirs in zip(state(run / name), state(whole / name), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def stop(monkeypatch, hook, epoch, batch, number):
+    """Sends this process a signal at the end of a hook of `Watch`, in an epoch, at a batch."""
+    begun = []
+    begin, original = Watch.on_epoch_begin, getattr(Watch, hook)
+
+    def beginning(self, epoch, logs=None):
+        begun.append(epoch)
+        begin(self, epoch, logs)
+
+    def stopping(self, *arguments, **keywords):
+        original(self, *arguments, **keywords)
+        if begun[-1] == epoch and batch in (None, *arguments):
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Watch, "on_epoch_begin", beginning)
+    monkeypatch.setattr(Watch, hook, stopping)
+
+
+@pytest.mark.parametrize(
+    ("hook", "epoch", "batch", "number", "left"),
+    [
+        ("on_train_batch_begin", 0, 1, signal.SIGTERM, "epoch 0 and 1 steps of the next"),
+        ("on_train_batch_begin", 1, 2, signal.SIGINT, "epoch 1 and 2 steps of the next"),
+        ("on_train_batch_begin", 2, 0, signal.SIGTERM, "epoch 2 and 1 steps of the next"),
+        ("on_test_begin", 1, None, signal.SIGTERM, "epoch 1 and 3 steps of the next"),
+        ("on_epoch_end", 1, 1, signal.SIGINT, "epoch 2"),
+    ],
+)
+def test_a_signal_at_any_moment(hook, epoch, batch, number, left, whole, tmp_path, monkeypatch):
+    kind, code = {
+        signal.SIGTERM: (SystemExit, 143),
+        signal.SIGINT: (KeyboardInterrupt, None),
+    }[number]
+    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    with monkeypatch.context() as patch, pytest.raises(kind) as caught:
+        stop(patch, hook, epoch, batch, number)
+        train(Recipe(**SETTINGS), tmp_path / "run")
+    assert getattr(caught.value, "code", None) == code
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
+    assert str(read_checkpoint(tmp_path / "run" / "last.keras")) == left
+    train(Recipe(**SETTINGS), tmp_path / "run")
+    assert_as_whole(tmp_path / "run", whole)
+
+
+def test_a_second_signal_ends_at_once(tmp_path, monkeypatch):
+    def twice(self, batch, logs=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Watch, "on_train_batch_begin", twice)
+    with pytest.raises(SystemExit) as caught:
+        train(Recipe(**SETTINGS), tmp_path / "run")
+    assert caught.value.code == 143
+    assert str(read_checkpoint(tmp_path / "run" / "last.keras")) == "epoch 0"
+
+
+def test_checkpoints_between_steps(whole, tmp_path, monkeypatch):
+    """After steps 2, 4 and 8 of 9: the one before is kept, and the training is the same."""
+    saved = []
+    original = callbacks.Checkpoint._save_within
+
+    def watched(self, progress):
+        original(self, progress)
+        run = self.run
+        saved.append([str(read_checkpoint(path)) for path in (run.previous, run.last)])
+
+    monkeypatch.setattr(callbacks.Checkpoint, "_save_within", watched)
+    train(Recipe(**SETTINGS, checkpoint_steps=2), tmp_path / "run")
+    assert saved == [
+        ["epoch 0", "epoch 0 and 2 steps of the next"],
+        ["epoch 1", "epoch 1 and 1 steps of the next"],
+        ["epoch 2", "epoch 2 and 2 steps of the next"],
+    ]
+    assert_as_whole(tmp_path / "run", whole)
+
+
+def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
+    saved = []
+    original = callbacks.Checkpoint._save_within
+
+    def watched(self, progress):
+        original(self, progress)
+        saved.append(self.watch.done)
+
+    monkeypatch.setattr(callbacks.Checkpoint, "_save_within", watched)
+    train(Recipe(**{**SETTINGS, "epochs": 1, "checkpoint_minutes": 1e-9}), tmp_path / "run")
+    assert saved == [1, 2]
+
+
+def test_fewer_epochs_than_are_begun(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop(patch, "on_train_batch_begin", 2, 1, signal.SIGINT)
+        train(Recipe(**SETTINGS), tmp_path / "run")
+    with pytest.raises(UserError, match="is amid epoch 3: `epochs` must be at least that"):
+        train(Recipe(**{**SETTINGS, "epochs": 2}), tmp_path / "run")
+
+
+def test_a_dataset_begins_within_an_epoch():
+    """Batches from a step on are those of the whole epoch, and the skipped ones are not read."""
+    source = data.load_splits("digits", train_split="train[:150]", splits=("train",)).train
+    standardize = keras_preprocessing(source)
+    options = {"augment": "pad_crop:padding=1", "batch_size": 32, "repeat": 2, "seed": 3}
+    whole = list(data.training_dataset(source, standardize, **options).as_numpy_iterator())
+    late = data.training_dataset(source, standardize, first_step=3, **options)
+    late = list(late.as_numpy_iterator())
+    assert len(whole) == 8 and len(late) == 5
+    for ours, theirs in zip(late, whole[3:], strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+    with pytest.raises(UserError, match=r"`first_step` must be in 0..3"):
+        data.training_dataset(source, standardize, first_step=4, **options)
+
+
+def keras_preprocessing(source):
+    from keras_resnets.images import Preprocessing
+
+    return Preprocessing(*data.statistics(source))
+
+
+def test_metrics_are_read_every_hundred_steps(monkeypatch):
+    reads = []
+    model = keras.Sequential([keras.layers.Dense(1)])
+    rate = make_schedule("piecewise", 0.1, steps_per_epoch=250, epochs=2)
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    original = Watch._read
+    monkeypatch.setattr(Watch, "_read", lambda self: (reads.append(self.done), original(self)))
+    images = np.zeros((250, 2), "float32")
+    watch = Watch(250)
+    model.fit(
+        images, images[:, :1], batch_size=1, epochs=2, verbose=0, callbacks=[watch],
+        validation_data=(images[:4], images[:4, :1]),
+    )  # fmt: skip
+    assert reads == [1, 1 + EVERY, 1 + 2 * EVERY, 250] * 2
