@@ -25,6 +25,7 @@ from keras_resnets.models import (  # noqa: E402
     expected_depth,
     extract_column,
     feature_extractor,
+    freeze,
     list_models,
     load_model,
 )
@@ -138,7 +139,7 @@ __all__ = [
     "WideResNet28_10", "WideResNet28_12", "WideResNet40_1", "WideResNet40_10", "WideResNet40_2",
     "WideResNet40_4", "WideResNet40_8", "WideResNet50_2", "WideResNet52_1", "__version__",
     "analysis", "complexity", "create_model", "data", "dpn", "expected_depth", "extract_column",
-    "feature_extractor", "fractalnet", "fusenet", "fusenet_imagenet", "images", "layers",
+    "feature_extractor", "fractalnet", "freeze", "fusenet", "fusenet_imagenet", "images", "layers",
     "list_models", "load_model", "models", "resnet", "resnet_cifar", "serving", "training",
     "weights", "wide_resnet",
 ]

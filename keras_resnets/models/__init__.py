@@ -17,6 +17,7 @@ from keras_resnets.models.builders import create_model, family, options_of, vari
 from keras_resnets.models.features import FeatureMaps, feature_extractor
 from keras_resnets.models.files import load_model
 from keras_resnets.models.fractalnet import extract_column
+from keras_resnets.models.freezing import freeze
 from keras_resnets.models.network import Network
 from keras_resnets.models.options import Options
 from keras_resnets.models.records import Block, Branch, Place, StageRecord, StemRecord
@@ -46,6 +47,7 @@ __all__ = [
     "extract_column",
     "family",
     "feature_extractor",
+    "freeze",
     "list_models",
     "load_model",
     "options_of",

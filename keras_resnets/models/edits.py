@@ -114,8 +114,9 @@ def _short(value):
 
 
 def frozen(layers):
-    """The names of the layers, and of the nested branches, that are not trainable."""
-    return [part.name for part in _outer_first(layers) if not part.trainable]
+    """The names of the layers, of the nested branches and their layers that are not trainable."""
+    inner = [layer for merge in _merges(layers) for layer in merge.branch.layers]
+    return [part.name for part in (*_outer_first(layers), *inner) if not part.trainable]
 
 
 def freeze(model, trainable, names):
@@ -133,10 +134,17 @@ def freeze(model, trainable, names):
     # Setting a flag sets those of all parts, hence the outer ones first.
     for part in _outer_first(model.layers):
         part.trainable = part.name not in names
+    for merge in _merges(model.layers):
+        for inner in merge.branch.layers:
+            inner.trainable = merge.branch.trainable and inner.name not in names
+
+
+def _merges(layers):
+    return [layer for layer in layers if isinstance(layer, SkippingMerge)]
 
 
 def _outer_first(layers):
-    merges = [layer for layer in layers if isinstance(layer, SkippingMerge)]
+    merges = _merges(layers)
     yield from merges
     yield from (merge.branch for merge in merges)
     yield from (layer for layer in layers if not isinstance(layer, SkippingMerge))

@@ -4,6 +4,7 @@ import dataclasses
 
 from keras_resnets import data
 from keras_resnets.models import Preprocessing, create_model
+from keras_resnets.models.freezing import freeze
 from keras_resnets.models.stems import STEMS
 
 DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
@@ -52,7 +53,7 @@ def make_network(recipe, source, preprocessing, size, config=None):
             `None`.
 
     Returns:
-        `Network` with preprocessing and class names.
+        `Network` with preprocessing and class names, frozen as the recipe says.
     """
     if config and recipe.init:  # which decided some options, and may be gone
         model = create_model(config["registry_name"], **config["options"])
@@ -76,4 +77,5 @@ def make_network(recipe, source, preprocessing, size, config=None):
         )
     model.preprocessing = preprocessing
     model.class_names = source.class_names
+    freeze(model, recipe.freeze)
     return model

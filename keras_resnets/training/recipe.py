@@ -46,6 +46,10 @@ class Recipe:
         "Weights to start from: a file (torch, safetensors, Keras) or a name (IMAGENET1K_V2).",
         default="",
     )
+    freeze: tuple = _field(
+        "Parts that are not trained, comma-separated: stem, stage1, ..., backbone, batch_norm.",
+        default=(),
+    )
     dataset: str = _field("A tfds name, `digits`, or a folder of class folders.")
     data_dir: str = _field("Folder of prepared tfds sets.", default="", where=True)
     train_split: str = _field("tfds slice to train on, such as train[:45000].", default="")
