@@ -27,6 +27,7 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Side of the square input in pixels, instead of what the model remembers.",
     **COUNT,
 )
+_FLIP = flags.DEFINE_boolean("flip", False, "Average each image's outputs with its mirror image's.")
 flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder of class folders.")
 flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 flags.DEFINE_string("test_split", None, "tfds slice to test on, such as test[:1000].")
@@ -65,9 +66,11 @@ def main():
         model = at_image_size(model, _IMAGE_SIZE.value)
 
     verbose = int(sys.stdout.isatty())
-    result = evaluation.evaluate(model, test, verbose=verbose, **given("batch_size"))
+    size = given("batch_size")
+    result = evaluation.evaluate(model, test, verbose=verbose, flip=_FLIP.value, **size)
     folder = _OUTPUT_DIR.value or folder
-    files = evaluation.write_report(result, test, folder, checkpoint=path, images=image_set)
+    facts = {"checkpoint": path, "images": image_set, "flip": _FLIP.value}
+    files = evaluation.write_report(result, test, folder, **facts)
     print(f"{path} on {len(result.labels)} test images of {test.name}")
     print_figures(result, test.class_names)
     print("wrote", *files, sep="\n  ")
@@ -101,6 +104,8 @@ def print_figures(result, class_names):
     print(f"top-1  {result.top1:.2%}")
     if result.topk is not None:
         print(f"top-{result.k}  {result.topk:.2%}")
+    print(f"balanced accuracy {result.balanced_accuracy:.2%}, F1 {result.f1:.4f}")
+    print(f"expected calibration error {result.calibration_error:.4f}")
     order = np.argsort(result.per_class, kind="stable")  # NaN, a class without images, last
     worst = [index for index in order[:WORST] if counts[index]]
     print(f"worst {len(worst)} of {len(class_names)} classes")

@@ -45,6 +45,31 @@ def test_figures_from_logits():
     np.testing.assert_array_equal(result.mistakes(), [1, 2])
 
 
+def test_balance_f1_and_calibration_by_hand():
+    """Four images: confidences 0.5, 0.7, 0.6, 0.7; right are the first and the last."""
+    logits = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]])
+    result = Evaluation.from_logits(logits, [0, 1, 1, 1])
+    assert result.balanced_accuracy == pytest.approx((1 + 1 / 3) / 2)
+    # Class 0: precision 1/2, recall 1; class 1: 1 and 1/3; class 2: predicted once, never true.
+    assert result.f1 == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    # Bins of 1/15: 0.5 -> 8th, 0.6 -> 9th, 0.7 twice -> 11th, where one of two is right.
+    expected = (abs(1 - 0.5) + abs(0 - 0.6) + abs(1 - 1.4)) / 4
+    assert result.calibration_error == pytest.approx(expected)
+    sure = Evaluation.from_logits([[50.0, -50.0], [50.0, -50.0]], [0, 1])
+    assert sure.calibration_error == pytest.approx(0.5)
+
+
+def test_flip_averages_with_the_mirror_image(digits, rng):
+    model, source = linear_model(), digits[:40]
+    pixels, labels = pixels_and_labels(source)
+    images = model.preprocessing(pixels).numpy()
+    expected = (model(images).numpy() + model(images[:, :, ::-1]).numpy()) / 2
+    ours = evaluate(model, source, 16, flip=True)
+    theirs = Evaluation.from_logits(expected, labels)
+    np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=1e-4)
+    assert abs(ours.loss - evaluate(model, source, 16).loss) > 1e-3
+
+
 def test_top5_counts_the_five_best():
     logits = np.tile(np.arange(7.0), (7, 1))
     result = Evaluation.from_logits(logits, np.arange(7))

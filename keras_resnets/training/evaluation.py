@@ -18,6 +18,7 @@ from keras_resnets.training import files
 
 TOP = 5
 MISTAKES = 25
+BINS = 15  # of the calibration error
 FILES = ("evaluation.json", "confusion.png", "mistakes.png")
 
 
@@ -92,6 +93,31 @@ class Evaluation:
         """int64 array `(num_images,)`, the best class of each image."""
         return self.probabilities.argmax(axis=1)
 
+    @property
+    def balanced_accuracy(self):
+        """Float. Mean of the shares of `per_class`, over the classes that have images."""
+        return float(np.nanmean(self.per_class))
+
+    @property
+    def f1(self):
+        """Float. Mean of the classes' F1 scores, over those that have images or were predicted."""
+        from sklearn.metrics import f1_score
+
+        return float(f1_score(self.labels, self.predicted, average="macro", zero_division=0.0))
+
+    @property
+    def calibration_error(self):
+        """Float. Expected calibration error of the best class in 15 bins of equal width.
+
+        The mean distance between confidence and accuracy of a bin, weighted by its images (Guo
+        2017, arXiv 1706.04599, Eqn. 5).
+        """
+        confidence = self.probabilities.max(axis=1)
+        right = self.predicted == self.labels
+        bins = np.clip(np.ceil(confidence * BINS) - 1, 0, BINS - 1).astype(int)
+        gaps = np.bincount(bins, right - confidence, minlength=BINS)
+        return float(np.abs(gaps).sum() / len(right))
+
     def mistakes(self, limit=MISTAKES):
         """Indices of the images that are wrong, the most confident first, at most `limit`."""
         wrong = np.flatnonzero(self.predicted != self.labels)
@@ -99,7 +125,7 @@ class Evaluation:
         return wrong[np.argsort(-confidence, kind="stable")][:limit]
 
 
-def evaluate(model, source, batch_size=128, verbose=0):
+def evaluate(model, source, batch_size=128, verbose=0, flip=False):
     """Evaluates a network on every image of a source exactly once.
 
     All replicas of the model's strategy compute logits, from which the figures are computed in
@@ -112,6 +138,8 @@ def evaluate(model, source, batch_size=128, verbose=0):
         source: `data.Source`.
         batch_size: Int, of all replicas together. Defaults to 128.
         verbose: Int. 1 shows a progress bar. Defaults to 0.
+        flip: Boolean. Whether the outputs of each image and of its mirror image are averaged.
+            Defaults to `False`.
 
     Returns:
         `Evaluation`.
@@ -132,7 +160,7 @@ def evaluate(model, source, batch_size=128, verbose=0):
     replicas = strategy.num_replicas_in_sync
     dataset = evaluation_dataset(source, preprocessing, max(batch_size, replicas), replicas)
     with strategy.scope():
-        gather = GatherOutputs(model)
+        gather = GatherOutputs(model, flip)
     try:
         outputs, labels, weights = gather.predict(dataset.map(_as_inputs), verbose=verbose)
     except tf.errors.OpError as error:
@@ -197,13 +225,17 @@ def _binary(logits, labels):
 class GatherOutputs(keras.Model):
     """Passes label and weight of each image through `predict`, which would drop them."""
 
-    def __init__(self, model):
+    def __init__(self, model, flip=False):
         super().__init__(dtype="float32")
-        self.network = model
+        self.network, self.flip = model, flip
 
     def call(self, inputs):
         images, labels, weights = inputs
-        return self.network(images, training=False), labels, weights
+        outputs = self.network(images, training=False)
+        if self.flip:
+            mirrored = self.network(tf.reverse(images, axis=[2]), training=False)
+            outputs = (outputs + mirrored) / 2
+        return outputs, labels, weights
 
 
 def _as_inputs(images, labels, weights):
@@ -248,6 +280,9 @@ def _as_json(evaluation, source, wrong):
         "top1": evaluation.top1,
         "k": evaluation.k,
         "topk": evaluation.topk,
+        "balanced_accuracy": evaluation.balanced_accuracy,
+        "f1": evaluation.f1,
+        "calibration_error": evaluation.calibration_error,
         "per_class": [
             {"class": name, "examples": int(count), "accuracy": float(share) if count else None}
             for name, count, share in zip(names, counts, evaluation.per_class, strict=True)
