@@ -1,5 +1,7 @@
 """Recipes, the optimizer, schedules, and runs that can be killed and go on."""
 
+from keras_resnets.training.adaptive import LAMB, AdamW
+from keras_resnets.training.averages import averaged_copy, averaged_weights
 from keras_resnets.training.distribution import make_strategy
 from keras_resnets.training.evaluation import Evaluation, evaluate
 from keras_resnets.training.optimizer import SGD
@@ -9,11 +11,15 @@ from keras_resnets.training.schedules import Warmup, make_schedule
 from keras_resnets.training.trainer import train
 
 __all__ = [
+    "AdamW",
     "Evaluation",
+    "LAMB",
     "Recipe",
     "RunDirectory",
     "SGD",
     "Warmup",
+    "averaged_copy",
+    "averaged_weights",
     "evaluate",
     "make_schedule",
     "make_strategy",

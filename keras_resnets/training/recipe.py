@@ -9,9 +9,9 @@ from keras_resnets.data import parse_augment
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
-from keras_resnets.training.optimizer import DECAYS
 from keras_resnets.training.recipe_values import as_type, parse_options
 from keras_resnets.training.schedules import SCHEDULES, check_boundaries
+from keras_resnets.training.updates import DECAYS
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 # What training itself decides, or what its loss on logits rules out.
