@@ -5,6 +5,7 @@ from keras_resnets.training.averages import averaged_copy, averaged_weights
 from keras_resnets.training.distribution import make_strategy
 from keras_resnets.training.evaluation import Evaluation, evaluate
 from keras_resnets.training.optimizer import SGD
+from keras_resnets.training.precise import recalibrate_batch_norm
 from keras_resnets.training.recipe import Recipe
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.schedules import Warmup, make_schedule
@@ -23,5 +24,6 @@ __all__ = [
     "evaluate",
     "make_schedule",
     "make_strategy",
+    "recalibrate_batch_norm",
     "train",
 ]
