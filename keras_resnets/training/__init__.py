@@ -8,7 +8,7 @@ from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.precise import recalibrate_batch_norm
 from keras_resnets.training.recipe import Recipe
 from keras_resnets.training.run_directory import RunDirectory
-from keras_resnets.training.schedules import Warmup, make_schedule
+from keras_resnets.training.schedules import Warmup, make_schedule, needs_length
 from keras_resnets.training.trainer import train
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "make_schedule",
     "make_strategy",
+    "needs_length",
     "recalibrate_batch_norm",
     "train",
 ]
