@@ -270,10 +270,11 @@ class Network(keras.Model):
 
     def _be_followed(self):
         """Lets an optimizer that averages weights find the statistics to average."""
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if hasattr(optimizer, "follow"):
-            if not self.optimizer.built:
-                self.optimizer.build(self.trainable_variables)
+        outer = getattr(self, "optimizer", None)  # in mixed_float16 a loss scale is around it
+        optimizer = getattr(outer, "inner_optimizer", outer)
+        if getattr(optimizer, "ema_decay", 0.0):
+            if not outer.built:
+                outer.build(self.trainable_variables)
             optimizer.follow(self)
 
     def make_train_function(self, force=False):
