@@ -47,7 +47,7 @@ def averaged_weights(model):
 
 
 def averaged_copy(model):
-    """A copy of a model that has the averages as its weights; it is not compiled.
+    """A copy of a model that has the averages as its weights, on one device and not compiled.
 
     Args:
         model: As in `averaged_weights`.
