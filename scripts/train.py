@@ -8,6 +8,7 @@ from pathlib import Path
 from absl import flags
 from cli import run
 
+from keras_resnets.analysis import plot_schedule
 from keras_resnets.training import Recipe, train
 
 DEFINE = {
@@ -21,7 +22,7 @@ FLAGS = flags.FLAGS
 
 
 def define_flags():
-    """Defines one flag for each field of `Recipe`, and `--run_dir`."""
+    """Defines one flag for each field of `Recipe`, `--run_dir` and `--plot_schedule`."""
     for field in dataclasses.fields(Recipe):
         required = field.default is dataclasses.MISSING
         default = None if required else field.default
@@ -36,6 +37,9 @@ def define_flags():
             flags.mark_flag_as_required(field.name)
     flags.DEFINE_string(
         "run_dir", "", "Folder of the run. Defaults to runs/<flagfile> or runs/<model>_<dataset>."
+    )
+    flags.DEFINE_string(
+        "plot_schedule", "", "Draw the learning rate into this PNG file, and train nothing."
     )
 
 
@@ -62,6 +66,10 @@ def default_run_dir(arguments, recipe):
 def main():
     logging.getLogger("tensorflow").setLevel(logging.WARNING)  # it reports every all-reduce
     recipe = recipe_from_flags()
+    if FLAGS.plot_schedule:
+        plot_schedule(recipe, path=FLAGS.plot_schedule)
+        print(f"{FLAGS.plot_schedule} is the learning rate over {recipe.epochs} epochs")
+        return
     train(recipe, FLAGS.run_dir or default_run_dir(sys.argv, recipe))
 
 

@@ -160,6 +160,36 @@ def test_model_options():
         {"option": ("width=4", "width=8")},
         {"option": ("num_classes=3",)},
         {"augment": ("mixup",)},
+        {"optimizer": "adam"},
+        {"momentum_form": "caffe"},
+        {"momentum_form": "torch", "optimizer": "lamb"},
+        {"nesterov": True, "optimizer": "adamw"},
+        {"beta_1": 1.0},
+        {"beta_2": -0.1},
+        {"epsilon": 0.0},
+        {"clip_norm": -1.0},
+        {"clip_norm": float("nan")},
+        {"accumulate_steps": 0},
+        {"accumulate_steps": 1.5},
+        {"ema_decay": 1.0},
+        {"loss": "hinge"},
+        {"target_threshold": 0.2},
+        {"target_threshold": 1.0, "loss": "binary_cross_entropy"},
+        {"class_weight": "equal"},
+        {"schedule": "step"},
+        {"decay_epochs": 2.4},
+        {"decay_epochs": 0.0, "schedule": "exponential"},
+        {"staircase": True, "schedule": "cosine"},
+        {"lr_end": 0.01},
+        {"lr_end": 0.2, "schedule": "cosine"},
+        {"power": 2.0, "schedule": "cosine"},
+        {"schedule_epochs": 200},
+        {"schedule_epochs": -1, "schedule": "cosine"},
+        {"epochs": 101, "schedule": "cosine", "schedule_epochs": 100},
+        {"warmup_steps": -1},
+        {"warmup_steps": 10, "warmup_epochs": 1.0},
+        {"warmup_lr": 0.01},
+        {"warmup_lr": 0.2, "warmup_epochs": 1.0},
     ],
     ids=lambda changes: "-".join(changes),
 )
@@ -221,6 +251,23 @@ def test_every_field_says_what_it_is():
     assert all(field.metadata["help"].endswith(".") for field in dataclasses.fields(Recipe))
     with pytest.raises(TypeError, match="model"):
         Recipe(dataset="digits")
+
+
+def test_a_schedule_longer_than_the_run():
+    recipe = Recipe(**SIMPLE, schedule="cosine", schedule_epochs=100, epochs=5, warmup_epochs=8)
+    assert dataclasses.replace(recipe, epochs=100).epochs == 100
+    words = "`epochs` must be at most `schedule_epochs`=100, at whose end the rate of schedule="
+    with pytest.raises(UserError, match=words):
+        dataclasses.replace(recipe, epochs=101)
+
+
+def test_the_picture_of_a_flagfile_instead_of_a_training(script, parse, tmp_path, capsys):
+    png = tmp_path / "rate.png"
+    parse("--model=resnet20", "--dataset=digits", "--steps_per_epoch=9", f"--plot_schedule={png}",
+          f"--run_dir={tmp_path / 'run'}")
+    script.main()
+    assert png.stat().st_size > 1000 and [path.name for path in tmp_path.iterdir()] == [png.name]
+    assert capsys.readouterr().out == f"{png} is the learning rate over 100 epochs\n"
 
 
 def test_default_run_dir(script):

@@ -43,6 +43,7 @@ from keras_resnets.analysis.paths import (
     gradients_by_length,
     path_lengths,
 )
+from keras_resnets.analysis.schedule_plot import plot_schedule
 from keras_resnets.analysis.stochastic_depth import (
     effective_depth,
     plot_effective_depth,
@@ -111,6 +112,7 @@ __all__ = [
     "plot_lambda_gradients",
     "plot_paths",
     "plot_random_lesions",
+    "plot_schedule",
     "plot_shuffles",
     "plot_single_lesions",
     "plot_sweep",

@@ -54,11 +54,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         Every replica moves its own by the batches that it sees. Saving the layer calls this;
         `Network` also does before it evaluates.
         """
-        for variable in (self.moving_mean, self.moving_variance):
-            copies = getattr(variable.value, "values", ())  # of a distributed variable
-            if len(copies) > 1:
-                mean = tf.add_n([tf.identity(copy) for copy in copies]) / len(copies)
-                variable.assign(mean)
+        average_copies(self.moving_mean)
+        average_copies(self.moving_variance)
 
     def save_own_variables(self, store):
         self.average_statistics()
@@ -126,6 +123,18 @@ class GroupNormalization(keras.layers.GroupNormalization):
         if self.groups > 0:  # -1 is one group a channel
             self.groups = math.gcd(self.groups, input_shape[self.axis])
         super().build(input_shape)
+
+
+def average_copies(variable):
+    """Sets each replica's copy of a variable to the mean of all copies.
+
+    Args:
+        variable: `keras.Variable` of floats.
+    """
+    copies = getattr(variable.value, "values", ())  # of a distributed variable
+    if len(copies) > 1:
+        mean = tf.add_n([tf.identity(copy) for copy in copies]) / len(copies)
+        variable.assign(mean)
 
 
 def _as_float32(variable):

@@ -264,6 +264,19 @@ class Network(keras.Model):
         if weight_files.written_at(filepath) != before:  # else an older file was to stay
             weight_files.stamp(self, filepath)
 
+    def compile_from_config(self, config):
+        super().compile_from_config(config)
+        self._be_followed()  # before the optimizer's variables are loaded
+
+    def _be_followed(self):
+        """Lets an optimizer that averages weights find the statistics to average."""
+        outer = getattr(self, "optimizer", None)  # in mixed_float16 a loss scale is around it
+        optimizer = getattr(outer, "inner_optimizer", outer)
+        if getattr(optimizer, "ema_decay", 0.0):
+            if not outer.built:
+                outer.build(self.trainable_variables)
+            optimizer.follow(self)
+
     def make_train_function(self, force=False):
         # Not in `compile`: Keras compiles no loaded model whose class has one of its own.
         skipping = any(isinstance(layer, layers.SkippingMerge) for layer in self.layers)
@@ -273,6 +286,7 @@ class Network(keras.Model):
                 "jit_compile=False, or build with survival_draw='sample'",
                 stacklevel=3,
             )
+        self._be_followed()
         return super().make_train_function(force)
 
     def average_statistics(self):

@@ -1,12 +1,17 @@
-"""The network of a run with its loss, metrics, schedule and optimizer."""
+"""What a recipe makes: the network of a run, compiled with its optimizer, schedule and loss."""
 
 import keras
 import tensorflow as tf
 
+from keras_resnets import data
+from keras_resnets.checks import must
 from keras_resnets.models.policies import dtype_policy
+from keras_resnets.training.adaptive import LAMB, AdamW
 from keras_resnets.training.initial import make_network
+from keras_resnets.training.losses import balanced_weights, make_loss
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.schedules import make_schedule
+from keras_resnets.training.updates import unwrapped
 
 
 def build(recipe, source, preprocessing, size, strategy, steps, start):
@@ -26,26 +31,13 @@ def build(recipe, source, preprocessing, size, strategy, steps, start):
     """
     with strategy.scope(), dtype_policy(recipe.precision):
         model = make_network(recipe, source, preprocessing, size, start.config)
-        schedule = make_schedule(
-            recipe.schedule,
-            recipe.lr,
-            steps_per_epoch=steps,
-            epochs=recipe.epochs,
-            boundaries=recipe.boundaries,
-            decay_factor=recipe.decay_factor,
-            warmup_epochs=recipe.warmup_epochs,
-        )
-        optimizer = SGD(
-            schedule, recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay
-        )
         on_one_gpu = (
             strategy.num_replicas_in_sync == 1 and tf.config.list_physical_devices("GPU")
         )
         model.compile(
-            optimizer,
-            keras.losses.CategoricalCrossentropy(
-                from_logits=True, label_smoothing=recipe.label_smoothing
-            ),
+            optimizer_of(recipe, steps),
+            loss_of(recipe, source),
+            # Of mixed labels, accuracy is that of the class with the largest part.
             weighted_metrics=[
                 keras.metrics.CategoricalAccuracy("accuracy"),
                 keras.metrics.CategoricalCrossentropy("cross_entropy", from_logits=True),
@@ -53,4 +45,95 @@ def build(recipe, source, preprocessing, size, strategy, steps, start):
             jit_compile="auto" if on_one_gpu else False,
         )
         model.optimizer.build(model.trainable_variables)
+        unwrapped(model.optimizer).follow(model)
     return model
+
+
+def count_steps(recipe):
+    """Int, the steps in an epoch: as the recipe has them, or every full batch of its set once.
+
+    Args:
+        recipe: `Recipe`.
+
+    Raises:
+        UserError: If the image set cannot be opened, or has no full batch.
+    """
+    if recipe.steps_per_epoch:
+        return recipe.steps_per_epoch
+    splits = data.load_splits(
+        recipe.dataset,
+        data_dir=recipe.data_dir or None,
+        train_split=recipe.train_split or None,
+        validation_split=recipe.validation_split or None,
+        test_split=recipe.test_split or None,
+        download=recipe.download,
+        seed=recipe.seed,
+        skip_corrupt=recipe.skip_corrupt,
+        max_pixels=recipe.max_pixels,
+        splits=("train",),
+    )
+    images = splits.train.num_examples
+    legal = f"at most the {images} training images"
+    must("batch_size", recipe.batch_size, recipe.batch_size <= images, legal)
+    return images // recipe.batch_size
+
+
+def schedule_of(recipe, steps):
+    """The schedule of a recipe, by update.
+
+    Args:
+        recipe: `Recipe`.
+        steps: Int. Steps of an epoch, `accumulate_steps` of which make an update.
+
+    Returns:
+        `keras.optimizers.schedules.LearningRateSchedule`.
+
+    Raises:
+        UserError: If the warm-up is longer than the schedule.
+    """
+    names = (
+        "epochs", "boundaries", "decay_factor", "decay_epochs", "staircase", "lr_end", "power",
+        "warmup_epochs", "warmup_steps", "warmup_lr", "schedule_epochs",
+    )  # fmt: skip
+    settings = {name: getattr(recipe, name) for name in names}
+    updates = steps / recipe.accumulate_steps if recipe.accumulate_steps > 1 else steps
+    return make_schedule(recipe.schedule, recipe.lr, steps_per_epoch=updates, **settings)
+
+
+def optimizer_of(recipe, steps):
+    """The optimizer of a recipe with its schedule.
+
+    Args:
+        recipe: `Recipe`.
+        steps: Int. Steps of an epoch.
+
+    Returns:
+        `SGD`, `LAMB` or `AdamW`.
+    """
+    names = ("weight_decay", "decay", "clip_norm", "accumulate_steps", "ema_decay")
+    if recipe.optimizer == "sgd":
+        names = ("momentum", "nesterov", "momentum_form", *names)
+    else:
+        names = ("beta_1", "beta_2", "epsilon", *names)
+    kind = {"sgd": SGD, "lamb": LAMB, "adamw": AdamW}[recipe.optimizer]
+    return kind(schedule_of(recipe, steps), **{name: getattr(recipe, name) for name in names})
+
+
+def loss_of(recipe, source):
+    """The loss of a recipe, its class weights counted on the training labels.
+
+    Args:
+        recipe: `Recipe`.
+        source: `data.Source` of the training images.
+
+    Returns:
+        `keras.losses.Loss`.
+    """
+    weights = None
+    if recipe.class_weight == "balanced":
+        labels = source.labels
+        if labels is None:  # a stream, which has them beside its images
+            stream = source.in_order().map(lambda reference: source.load(reference)[1])
+            labels = list(stream.as_numpy_iterator())
+        weights = balanced_weights(labels, len(source.class_names))
+    return make_loss(recipe.loss, recipe.label_smoothing, recipe.target_threshold or None, weights)

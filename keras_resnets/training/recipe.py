@@ -9,10 +9,13 @@ from keras_resnets.data import parse_augment
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
-from keras_resnets.training.optimizer import DECAYS
+from keras_resnets.training.losses import CLASS_WEIGHTS, LOSSES
+from keras_resnets.training.optimizer import MOMENTUM_FORMS
 from keras_resnets.training.recipe_values import as_type, parse_options
-from keras_resnets.training.schedules import SCHEDULES, check_boundaries
+from keras_resnets.training.schedules import SCHEDULES, check_schedule
+from keras_resnets.training.updates import DECAYS
 
+OPTIMIZERS = ("sgd", "lamb", "adamw")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 # What training itself decides, or what its loss on logits rules out.
 RESERVED_OPTIONS = (
@@ -74,15 +77,71 @@ class Recipe:
     steps_per_epoch: int = _field("Steps in an epoch; 0 is every full batch once.", default=0)
     lr: float = _field("Highest learning rate, for a step on the global batch.", default=0.1)
     schedule: str = _field("How the learning rate changes.", default="piecewise", choices=SCHEDULES)
+    schedule_epochs: int = _field(
+        "one_cycle, cosine, polynomial: epochs until the last rate, if more than --epochs; "
+        "0 is --epochs, and the run cannot be made longer.",
+        default=0,
+    )
     boundaries: tuple = _field(
         "piecewise: epochs after which the rate is multiplied, comma-separated.", default=()
     )
-    decay_factor: float = _field("piecewise: what the rate is multiplied with.", default=0.1)
+    decay_factor: float = _field(
+        "piecewise, exponential: what the rate is multiplied with.", default=0.1
+    )
+    decay_epochs: float = _field(
+        "exponential: epochs in which the rate is multiplied once.", default=0.0
+    )
+    staircase: bool = _field("exponential: at their ends, not in between.", default=False)
+    lr_end: float = _field("one_cycle, cosine, polynomial: the last rate.", default=0.0)
+    power: float = _field("polynomial: the power; 1 is a line.", default=1.0)
     warmup_epochs: float = _field("Epochs of linear warm-up.", default=0.0)
+    warmup_steps: int = _field("Updates of linear warm-up, instead of epochs.", default=0)
+    warmup_lr: float = _field(
+        "Rate of the first step of the warm-up; 0 is the schedule's way to begin.", default=0.0
+    )
+    optimizer: str = _field("What makes updates of gradients.", default="sgd", choices=OPTIMIZERS)
     momentum: float = _field("Momentum of SGD.", default=0.9)
+    momentum_form: str = _field(
+        "sgd: the rate inside the velocity (keras, Caffe) or outside (torch).",
+        default="keras",
+        choices=MOMENTUM_FORMS,
+    )
     nesterov: bool = _field("Nesterov's momentum.", default=False)
-    weight_decay: float = _field("L2 decay in the gradient, the papers' number.", default=1e-4)
-    decay: str = _field("Which variables decay.", default="all", choices=DECAYS)
+    beta_1: float = _field("lamb, adamw: share of the old mean of gradients.", default=0.9)
+    beta_2: float = _field("lamb, adamw: share of the old mean of their squares.", default=0.999)
+    epsilon: float = _field("lamb, adamw: what is added to the root.", default=1e-6)
+    weight_decay: float = _field(
+        "The papers' number: L2 decay in SGD's gradient, in LAMB's step, beside AdamW's.",
+        default=1e-4,
+    )
+    decay: str = _field(
+        "Which variables decay; no_1d leaves out batch norm's and biases.",
+        default="all",
+        choices=DECAYS,
+    )
+    clip_norm: float = _field(
+        "Most that the norm of all gradients may be; 0 is no limit. LAMB's own is 1.", default=0.0
+    )
+    accumulate_steps: int = _field(
+        "Steps whose gradients are averaged for one update.", default=1
+    )
+    ema_decay: float = _field(
+        "Share of the old average that an update of the averaged weights keeps; 0 is none.",
+        default=0.0,
+    )
+    loss: str = _field(
+        "Cross-entropy of the softmax, or of each class's sigmoid.",
+        default="cross_entropy",
+        choices=LOSSES,
+    )
+    target_threshold: float = _field(
+        "binary_cross_entropy: labels above it become 1, others 0; 0 leaves them.", default=0.0
+    )
+    class_weight: str = _field(
+        "balanced: every class counts the same in the loss, however few its images.",
+        default="",
+        choices=CLASS_WEIGHTS,
+    )
     label_smoothing: float = _field(
         "Share of each label that is spread over all classes.", default=0.0
     )
@@ -116,10 +175,7 @@ class Recipe:
                 value = getattr(self, field.name)
                 self._must(field.name, value in choices, f"one of {choices}")
         self._check_ranges()
-        if self.schedule == "piecewise":
-            check_boundaries(self.boundaries)
-        else:
-            self._must("boundaries", not self.boundaries, "empty with schedule='one_cycle'")
+        check_schedule(self, self.lr)
         self.model_options()
         parse_augment(self.augment)
 
@@ -132,6 +188,9 @@ class Recipe:
             ("max_pixels", 1),
             ("log_gradients", 0),
             ("checkpoint_steps", 0),
+            ("schedule_epochs", 0),
+            ("warmup_steps", 0),
+            ("accumulate_steps", 1),
             ("seed", 0),
         ):
             value = getattr(self, name)
@@ -139,14 +198,19 @@ class Recipe:
         is_split = 1 <= self.logical_devices <= MOST_DEVICES
         self._must("logical_devices", is_split, f"in 1..{MOST_DEVICES}")
         self._must("lr", 0 < self.lr < math.inf, "above 0 and finite")
-        self._must("decay_factor", 0 < self.decay_factor <= 1, "in (0, 1]")
-        self._must("momentum", 0 <= self.momentum < 1, "in [0, 1)")
-        self._must("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0 and finite")
-        is_time = 0 <= self.checkpoint_minutes < math.inf
-        self._must("checkpoint_minutes", is_time, "at least 0 and finite")
-        self._must("label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)")
-        legal = f"at least 0 and below `epochs`={self.epochs}"
-        self._must("warmup_epochs", 0 <= self.warmup_epochs < self.epochs, legal)
+        for name in ("momentum", "beta_1", "beta_2", "ema_decay", "label_smoothing"):
+            self._must(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        for name in ("weight_decay", "clip_norm", "checkpoint_minutes"):
+            self._must(name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
+        self._must("epsilon", 0 < self.epsilon < math.inf, "above 0 and finite")
+        self._must("target_threshold", 0 <= self.target_threshold < 1, "in [0, 1)")
+        if self.optimizer != "sgd":
+            with_it = f"with optimizer={self.optimizer!r}"
+            self._must("nesterov", not self.nesterov, f"False {with_it}")
+            self._must("momentum_form", self.momentum_form == "keras", f"'keras' {with_it}")
+        if self.loss != "binary_cross_entropy":
+            legal = f"0 with loss={self.loss!r}"
+            self._must("target_threshold", self.target_threshold == 0, legal)
 
     def _must(self, name, is_legal, legal):
         if not is_legal:

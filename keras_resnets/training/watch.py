@@ -5,6 +5,8 @@ import math
 import keras
 import numpy as np
 
+from keras_resnets.training.updates import unwrapped
+
 # Keras dispatches steps without waiting for them; whoever reads a tensor waits.
 EVERY = 100
 
@@ -75,9 +77,10 @@ class Watch(keras.callbacks.Callback):
 
 
 def last_rate(optimizer):
-    """The rate of the last step; the optimizer's own is that of the next."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = optimizer._learning_rate(optimizer.iterations - 1)
+    """The rate of the last update; the optimizer's own is that of the next."""
+    optimizer = unwrapped(optimizer)
+    updates = int(keras.ops.convert_to_numpy(optimizer.iterations))
+    rate = optimizer._learning_rate(max(updates - 1, 0))
     return float(keras.ops.convert_to_numpy(rate))
 
 
