@@ -17,7 +17,9 @@ from keras_resnets.training.distribution import STRATEGIES, make_strategy
 _RUN_DIR = flags.DEFINE_string(
     "run_dir", None, "Run directory of scripts/train.py; its recipe says what to test on."
 )
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which one of the run.")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint", "best", ["best", "last", "ema"], "Which one of the run; ema is of --ema_decay."
+)
 _MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --run_dir.")
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", None, "Where the report goes; <run_dir>/evaluation or <model>_evaluation if not "

@@ -9,7 +9,9 @@ from absl import flags
 from cli import COUNT, run
 
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run directory of scripts/train.py.")
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "Which one of the run.")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint", "best", ["best", "last", "ema"], "Which one of the run; ema is of --ema_decay."
+)
 _MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --run_dir.")
 _NAME = flags.DEFINE_string("name", None, "Name to serve by; that of the run or file if not given.")
 _ROOT = flags.DEFINE_string("root", "saved_models", "Folder of <name>/<version>/.")

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+import keras_resnets
 from keras_resnets import data
 from keras_resnets.errors import UserError
-from keras_resnets.training import Recipe, callbacks, make_schedule, train
+from keras_resnets.training import Recipe, callbacks, evaluate, make_schedule, train
 from keras_resnets.training.checkpoint import read_checkpoint
 from keras_resnets.training.watch import EVERY, Watch
 
@@ -96,6 +97,49 @@ def test_a_signal_at_any_moment(hook, epoch, batch, number, left, whole, tmp_pat
     assert str(read_checkpoint(tmp_path / "run" / "last.keras")) == left
     train(Recipe(**SETTINGS), tmp_path / "run")
     assert_as_whole(tmp_path / "run", whole)
+
+
+def test_averages_and_half_done_updates_go_on(tmp_path, monkeypatch):
+    """AdamW on two steps an update: stopped after the first step of one, within an epoch."""
+    changes = {"optimizer": "adamw", "lr": 1e-3, "ema_decay": 0.7, "accumulate_steps": 2}
+    changes |= {"schedule": "cosine", "boundaries": (), "clip_norm": 1.0}
+    recipe = Recipe(**{**SETTINGS, **changes})
+    results = train(recipe, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        stop(patch, "on_train_batch_begin", 1, 2, signal.SIGTERM)
+        train(recipe, tmp_path / "run")
+    assert str(read_checkpoint(tmp_path / "run" / "last.keras")).endswith("2 steps of the next")
+    again = train(recipe, tmp_path / "run")
+    assert_as_whole(tmp_path / "run", tmp_path / "whole")
+    times = {"seconds": 0}
+    assert results | times == again | times and results["ema"]["loss"] != results["last"]["loss"]
+    names = ("ema_val_loss", "ema_val_accuracy", "ema_val_cross_entropy")
+    assert all(name in row for row in rows(tmp_path / "run") for name in names)
+    source = data.load_splits("digits", validation_split="train[150:200]", splits=("validation",))
+    averaged = keras_resnets.load_model(tmp_path / "run" / "ema.keras")
+    found = evaluate(averaged, source.validation, 32)
+    row = rows(tmp_path / "run")[results["ema"]["epoch"] - 1]
+    assert found.top1 == pytest.approx(row["ema_val_accuracy"])
+    assert found.loss == pytest.approx(row["ema_val_loss"], rel=1e-5)
+
+
+def test_a_schedule_that_ends_with_the_run(tmp_path):
+    changes = {"schedule": "cosine", "boundaries": (), "epochs": 1}
+    train(Recipe(**{**SETTINGS, **changes}), tmp_path / "run")
+    words = "--epochs was 1, is 2, and its cosine schedule was made for 1 .--schedule_epochs at"
+    with pytest.raises(UserError, match=words):
+        train(Recipe(**{**SETTINGS, **changes, "epochs": 2}), tmp_path / "run")
+    changes["schedule_epochs"] = 2
+    whole = {**SETTINGS, **changes, "epochs": 2}
+    whole["ema_decay"] = 0.5
+    train(Recipe(**{**whole, "epochs": 1}), tmp_path / "long")
+    for name in ("ema.keras", "results.json"):  # as after a kill before they were written
+        (tmp_path / "long" / name).unlink()
+    for epochs in (1, 2):
+        results = train(Recipe(**{**whole, "epochs": epochs}), tmp_path / "long")
+        assert (tmp_path / "long" / "ema.keras").exists() and "ema" in results
+    train(Recipe(**whole), tmp_path / "whole")
+    assert_as_whole(tmp_path / "long", tmp_path / "whole")
 
 
 def test_a_second_signal_ends_at_once(tmp_path, monkeypatch):

@@ -6,10 +6,12 @@ import time
 import keras
 import numpy as np
 
+from keras_resnets.training.averages import averaged_weights, has_averages
 from keras_resnets.training.interruption import Interrupted
 from keras_resnets.training.watch import metric_state
 
 LOGGED = ("loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy", "val_cross_entropy")
+AVERAGED = ("ema_val_loss", "ema_val_accuracy", "ema_val_cross_entropy")
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -24,6 +26,7 @@ class Checkpoint(keras.callbacks.Callback):
         watch: The `Watch`, which goes before this one.
         batch_size: Int, of all replicas.
         signals: `Signals`; once one came, the state is saved and `Interrupted` raised.
+        validation: `tf.data.Dataset` that averaged weights, if there are any, are evaluated on.
         every_steps: Int. Steps of the run from one checkpoint to the next; 0 is never. Defaults
             to 0.
         every_minutes: Float. Minutes from one checkpoint to the next; 0 is never. Defaults to 0.
@@ -31,11 +34,11 @@ class Checkpoint(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, run, history, watch, batch_size, signals, every_steps=0, every_minutes=0.0,
-        progress=None,
+        self, run, history, watch, batch_size, signals, validation, every_steps=0,
+        every_minutes=0.0, progress=None,
     ):  # fmt: skip
         super().__init__()
-        self.run, self.rows, self.watch = run, history, watch
+        self.run, self.rows, self.watch, self.validation = run, history, watch, validation
         self.batch_size, self.signals = batch_size, signals
         self.every_steps, self.every_seconds = every_steps, 60 * every_minutes
         self.progress = progress
@@ -85,7 +88,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         figures = logs | self.watch.figures  # which count the steps of before this process too
-        logs = {name: _float(figures[name]) for name in LOGGED}
+        figures |= self._evaluate_averages()
+        logs = {name: _float(figures[name]) for name in LOGGED + AVERAGED if name in figures}
         _require_finite(self.model, logs, "at the end of the epoch")
         steps = self.watch.steps_per_epoch
         rate = steps * self.batch_size / max(self.trained - self.training_started, 1e-9)
@@ -100,6 +104,14 @@ class Checkpoint(keras.callbacks.Callback):
         self.rows.append(row)
         self.run.save(self.model, self.rows)
         self.saved = time.monotonic()
+
+
+    def _evaluate_averages(self):
+        if not has_averages(self.model):
+            return {}
+        with averaged_weights(self.model):
+            found = self.model.evaluate(self.validation, verbose=0, return_dict=True)
+        return {f"ema_val_{name}": value for name, value in found.items()}
 
 
 class StopAfterEpoch(keras.callbacks.Callback):

@@ -81,13 +81,20 @@ def read_checkpoint(path):
     return Start(Path(path), config["config"], history, progress)
 
 
-def best_epoch(history):
+def best_epoch(history, averaged=False):
     """The epoch (from 1) of the highest validation accuracy.
 
     Of equals, it is the one of the lowest validation cross-entropy, and then the earliest.
+
+    Args:
+        history: List of rows, at least one.
+        averaged: Boolean. Whether the accuracy is that of the averaged weights. Defaults to
+            `False`.
     """
+    prefix = "ema_val" if averaged else "val"
 
     def rank(row):
-        return row["val_accuracy"], -row.get("val_cross_entropy", 0.0), -row["epoch"]
+        entropy = row.get(f"{prefix}_cross_entropy", 0.0)
+        return row[f"{prefix}_accuracy"], -entropy, -row["epoch"]
 
     return max(history, key=rank)["epoch"]

@@ -73,6 +73,7 @@ class Lines(keras.callbacks.Callback):
             f"loss {row['loss']:.4f}, accuracy {row['accuracy']:.2%}, "
             f"validation cross-entropy {row['val_cross_entropy']:.4f}, "
             f"accuracy {row['val_accuracy']:.2%}{_mark(self.rows)}, "
+            f"{_averaged(row)}"
             f"{row['seconds']:.1f} s, {row['images_per_second']:.0f} images/s",
             file=self.stream,
             flush=True,
@@ -180,6 +181,11 @@ class Table(keras.callbacks.Callback):
         self.stream.write(f"\r{row[:room]:{room}}{end}")
         self.stream.flush()
         self.shown = time.monotonic()
+
+
+def _averaged(row):
+    averaged = row.get("ema_val_accuracy")
+    return "" if averaged is None else f"of averaged weights {averaged:.2%}, "
 
 
 def _mark(rows):

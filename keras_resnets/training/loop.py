@@ -72,6 +72,7 @@ class Loop:
             watch,
             recipe.batch_size,
             signals,
+            self.validation,
             recipe.checkpoint_steps,
             recipe.checkpoint_minutes,
             self.start.progress,

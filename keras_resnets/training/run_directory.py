@@ -15,6 +15,7 @@ from keras_resnets._version import __version__
 from keras_resnets.errors import UserError
 from keras_resnets.locks import Held, lock_file
 from keras_resnets.training import files
+from keras_resnets.training.averages import averaged_copy, has_averages
 from keras_resnets.training.checkpoint import (
     Start,
     best_epoch,
@@ -23,6 +24,7 @@ from keras_resnets.training.checkpoint import (
 )
 from keras_resnets.training.recipe import Recipe
 from keras_resnets.training.results import describe
+from keras_resnets.training.schedules import needs_length
 
 LOCK = "lock"
 # What a run may hold before it has a recipe.
@@ -34,8 +36,8 @@ class RunDirectory:
 
     `last.keras` is the single source of truth: weights, optimizer, preprocessing, the history (one
     row for each finished epoch) and the progress within an epoch are in this one file, which is
-    replaced in one step. The one before it stays as `previous.keras`. The log and `best.keras`
-    follow from it, and `repair` brings them up to it after a kill.
+    replaced in one step. The one before it stays as `previous.keras`. The log, `best.keras` and
+    `ema.keras`, the best averaged weights, follow from it, and are brought up to it after a kill.
 
     Args:
         path: The folder; it need not exist.
@@ -46,6 +48,7 @@ class RunDirectory:
         self.last = self.path / "last.keras"
         self.previous = self.path / "previous.keras"
         self.best = self.path / "best.keras"
+        self.ema = self.path / "ema.keras"
         self.log = self.path / "log.csv"
         self.curves = self.path / "curves.png"
         self.gradients = self.path / "gradients.csv"
@@ -184,6 +187,14 @@ class RunDirectory:
         write_checkpoint(self.last, model, history, progress)
         if not progress:
             self.repair(history)
+            self.save_averages(model, history)
+
+    def save_averages(self, model, history):
+        """Writes `ema.keras` if the averages of a model at the end of an epoch are the best."""
+        if not (history and has_averages(model)):
+            return
+        if best_epoch(history, averaged=True) == len(history):
+            files.write(self.ema, averaged_copy(model).save)
 
     def repair(self, history, progress=None):
         """Makes the log and `best.keras` those of `last.keras`, which holds the arguments.
@@ -246,8 +257,17 @@ class RunDirectory:
 
 
 def _changes(recorded, recipe):
-    """The flags that decide the result and differ, in words. Only more or fewer epochs may."""
+    """The flags that decide the result and differ, in words. Only more or fewer epochs may.
+
+    And not these where the learning rate follows from them.
+    """
     changes = []
+    old, new = recorded.epochs, recipe.epochs
+    if old != new and needs_length(recorded.schedule) and not recorded.schedule_epochs:
+        changes.append(
+            f"--epochs was {old}, is {new}, and its {recorded.schedule} schedule was made for "
+            f"{old} (--schedule_epochs at the start leaves room for more)"
+        )
     for field in dataclasses.fields(Recipe):
         old, new = (getattr(r, field.name) for r in (recorded, recipe))
         moved = field.name == "dataset" and _is_path(old) and _is_path(new)

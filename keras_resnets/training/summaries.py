@@ -44,6 +44,9 @@ class Summaries(keras.callbacks.Callback):
                 self._write_scalars("train", row, {name: row[name] for name in TRAINING})
                 validation = {name: row[f"val_{name}"] for name in VALIDATION}
                 self._write_scalars("validation", row, validation)
+                if "ema_val_loss" in row:
+                    averaged = {f"ema_{name}": row[f"ema_val_{name}"] for name in VALIDATION}
+                    self._write_scalars("validation", row, averaged)
             for writer in self.writers.values():
                 writer.flush()
         except tf.errors.OpError as error:

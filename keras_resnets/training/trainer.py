@@ -167,6 +167,8 @@ def _restore(model, recipe, run, start):
         print(f"{run.last} is gone: going on from {start.path.name}, a checkpoint too")
     run.repair(history, start.progress)
     model.load_weights(start.path)
+    if not start.progress:
+        run.save_averages(model, history)
     best = f", best is epoch {best_epoch(history)}" if history else ""
     print(f"going on after {start}{best}", flush=True)
     if not history:
