@@ -262,3 +262,27 @@ def test_bad_arguments():
 def test_keras_own_ways_do_not_mix_with_ours():
     with pytest.raises(UserError, match="Keras' own. Received: use_ema=True"):
         SGD(use_ema=True, accumulate_steps=2)
+
+
+@pytest.mark.parametrize("make", [SGD, AdamW, LAMB])
+def test_the_backbone_learns_at_a_part_of_the_rate(make, rng):
+    """Of two equal layers, the classifier moves as without the factor, the other a tenth as far."""
+    moved = {}
+    for factor in (1.0, 0.1):
+        x = keras.Input((3,))
+        model = keras.Model(x, keras.layers.Dense(2, name="logits")(keras.layers.Dense(3)(x)))
+        for variable in model.weights:
+            variable.assign(np.ones(variable.shape))
+        before = [variable.numpy() for variable in model.weights]
+        optimizer = make(0.01, weight_decay=0.0, backbone_lr=factor)
+        optimizer.build(model.trainable_variables)
+        gradients = [tf.ones(variable.shape) for variable in model.weights]
+        optimizer.apply(gradients, model.trainable_variables)
+        moved[factor] = [v.numpy() - b for v, b in zip(model.weights, before, strict=True)]
+        assert keras.optimizers.deserialize(keras.optimizers.serialize(optimizer)).get_config() == (
+            optimizer.get_config()
+        )
+    for place, (slow, full) in enumerate(zip(moved[0.1], moved[1.0], strict=True)):
+        np.testing.assert_allclose(slow, full * (0.1 if place < 2 else 1.0), rtol=1e-4)
+    with pytest.raises(UserError, match="`backbone_lr` must be in .0, 1.. Received"):
+        make(backbone_lr=0.0)

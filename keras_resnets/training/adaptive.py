@@ -85,7 +85,7 @@ class AdamW(_Moments):
         )
 
     def update_step(self, gradient, variable, learning_rate):
-        rate = tf.cast(learning_rate, variable.dtype)
+        rate = self.rate_of(variable, learning_rate)
         if self.is_decayed(variable):
             self.assign(variable, variable * (1.0 - rate * self.weight_decay))
         self.assign_sub(variable, rate * self.direction(gradient, variable))
@@ -146,7 +146,7 @@ class LAMB(_Moments):
             size, length = tf.norm(variable), tf.norm(step)
             is_plain = tf.logical_or(size == 0, length == 0)
             step *= tf.where(is_plain, tf.ones_like(size), tf.math.divide_no_nan(size, length))
-        self.assign_sub(variable, tf.cast(learning_rate, variable.dtype) * step)
+        self.assign_sub(variable, self.rate_of(variable, learning_rate) * step)
 
     def get_config(self):
         return {**super().get_config(), "always_adapt": self.always_adapt}

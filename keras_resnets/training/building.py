@@ -110,7 +110,9 @@ def optimizer_of(recipe, steps):
     Returns:
         `SGD`, `LAMB` or `AdamW`.
     """
-    names = ("weight_decay", "decay", "clip_norm", "accumulate_steps", "ema_decay")
+    names = (
+        "weight_decay", "decay", "clip_norm", "accumulate_steps", "ema_decay", "backbone_lr"
+    )  # fmt: skip
     if recipe.optimizer == "sgd":
         names = ("momentum", "nesterov", "momentum_form", *names)
     else:

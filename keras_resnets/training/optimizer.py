@@ -62,7 +62,7 @@ class SGD(Updates, keras.optimizers.SGD):
 
     def update_step(self, gradient, variable, learning_rate):
         gradient = tf.cast(gradient, variable.dtype)
-        rate = tf.cast(learning_rate, variable.dtype)
+        rate = self.rate_of(variable, learning_rate)
         if self.is_decayed(variable):
             gradient += self.weight_decay * variable
         if not self.momentum:

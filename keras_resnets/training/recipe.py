@@ -76,6 +76,9 @@ class Recipe:
     epochs: int = _field("Epochs in all. A larger number extends a finished run.", default=100)
     steps_per_epoch: int = _field("Steps in an epoch; 0 is every full batch once.", default=0)
     lr: float = _field("Highest learning rate, for a step on the global batch.", default=0.1)
+    backbone_lr: float = _field(
+        "Factor of the rate for all but the classifier, for fine-tuning.", default=1.0
+    )
     schedule: str = _field("How the learning rate changes.", default="piecewise", choices=SCHEDULES)
     schedule_epochs: int = _field(
         "one_cycle, cosine, polynomial: epochs until the last rate, if more than --epochs; "
@@ -202,6 +205,7 @@ class Recipe:
             self._must(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         for name in ("weight_decay", "clip_norm", "checkpoint_minutes"):
             self._must(name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
+        self._must("backbone_lr", 0 < self.backbone_lr <= 1, "in (0, 1]")
         self._must("epsilon", 0 < self.epsilon < math.inf, "above 0 and finite")
         self._must("target_threshold", 0 <= self.target_threshold < 1, "in [0, 1)")
         if self.optimizer != "sgd":

@@ -7,6 +7,7 @@ from keras import ops
 from keras_resnets.checks import check_choice, is_count, must
 from keras_resnets.errors import UserError
 from keras_resnets.layers.normalization import average_copies
+from keras_resnets.models.freezing import HEAD
 
 DECAYS = ("all", "kernels", "no_1d")
 # The moving statistics of batch normalization, which no gradient reaches.
@@ -47,6 +48,8 @@ class Updates(keras.optimizers.Optimizer):
         accumulate_steps: Int, steps to an update. Defaults to 1.
         ema_decay: Float in [0, 1), the share of the old average that an update keeps; 0 keeps no
             averages. Defaults to 0.
+        backbone_lr: Float in (0, 1]. Factor of the learning rate, as of the decay that goes with
+            it, for all variables but those of the classifier, the layer `logits`. Defaults to 1.
         **kwargs: Further arguments of the Keras optimizer.
 
     Raises:
@@ -62,6 +65,7 @@ class Updates(keras.optimizers.Optimizer):
         clip_norm=0.0,
         accumulate_steps=1,
         ema_decay=0.0,
+        backbone_lr=1.0,
         **kwargs,
     ):
         for name, value in (("weight_decay", weight_decay), ("clip_norm", clip_norm)):
@@ -69,6 +73,7 @@ class Updates(keras.optimizers.Optimizer):
         check_choice("decay", decay, DECAYS)
         must("accumulate_steps", accumulate_steps, is_count(accumulate_steps), "at least 1")
         must("ema_decay", ema_decay, 0 <= ema_decay < 1, "in [0, 1)")
+        must("backbone_lr", backbone_lr, 0 < backbone_lr <= 1, "in (0, 1]")
         theirs = [name for name in _OF_KERAS if kwargs.get(name)]
         if theirs and (clip_norm or accumulate_steps > 1 or ema_decay):
             raise UserError(
@@ -80,6 +85,7 @@ class Updates(keras.optimizers.Optimizer):
         self.clip_norm = float(clip_norm)
         self.accumulate_steps = accumulate_steps
         self.ema_decay = float(ema_decay)
+        self.backbone_lr = float(backbone_lr)
         self._sums, self._averages = [], []
         self._statistics, self._averaged_statistics = None, []
 
@@ -87,6 +93,7 @@ class Updates(keras.optimizers.Optimizer):
         if self.built:
             return
         self._decays = [self.decays(variable) for variable in variables]
+        self._is_head = [HEAD in variable.path.split("/") for variable in variables]
         super().build(variables)
         if self.accumulate_steps > 1:
             self._sums = self.add_optimizer_variables(variables, "sum")
@@ -134,6 +141,12 @@ class Updates(keras.optimizers.Optimizer):
         """As `decays`, of a variable or a replica's part of one, known since `build`."""
         return self._decays[self._get_variable_index(variable)]
 
+    def rate_of(self, variable, learning_rate):
+        """The learning rate of a variable in its own dtype."""
+        rate = tf.cast(learning_rate, variable.dtype)
+        is_slow = self.backbone_lr < 1 and not self._is_head[self._get_variable_index(variable)]
+        return rate * self.backbone_lr if is_slow else rate
+
     @property
     def iterations(self):
         """Number of updates."""
@@ -147,7 +160,7 @@ class Updates(keras.optimizers.Optimizer):
         super().save_own_variables(store)
 
     def get_config(self):
-        names = ("decay", "clip_norm", "accumulate_steps", "ema_decay")
+        names = ("decay", "clip_norm", "accumulate_steps", "ema_decay", "backbone_lr")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def _add_copies(self, variables):
