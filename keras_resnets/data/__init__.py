@@ -1,6 +1,7 @@
 """Image sets, stateless augmentation and the input pipeline."""
 
 from keras_resnets.data.augment import parse_augment
+from keras_resnets.data.datasets import from_dataset, make_splits
 from keras_resnets.data.errors import data_error, error_line
 from keras_resnets.data.moments import statistics
 from keras_resnets.data.own import from_arrays, from_files
@@ -15,8 +16,10 @@ __all__ = [
     "error_line",
     "evaluation_dataset",
     "from_arrays",
+    "from_dataset",
     "from_files",
     "load_splits",
+    "make_splits",
     "parse_augment",
     "statistics",
     "training_dataset",

@@ -47,7 +47,7 @@ def from_arrays(images, labels, class_names=None):
             "`images` must be whole numbers in 0..255, such as uint8. "
             f"Received: {pixels.dtype} from {low} to {high}"
         )
-    numbers, class_names = _number(labels, len(pixels), class_names)
+    numbers, class_names = number_labels(labels, len(pixels), class_names)
     return Source(
         name="arrays",
         class_names=class_names,
@@ -84,7 +84,7 @@ def from_files(paths, labels, class_names=None, skip_corrupt=False, max_pixels=M
     for file in files:
         if os.path.exists(file) and not os.path.isfile(file):  # a pipe would never end
             raise UserError(f"`paths` must be files. Received: {printable(file)}")
-    numbers, class_names = _number(labels, len(files), class_names)
+    numbers, class_names = number_labels(labels, len(files), class_names)
     files = np.array(files, object)
     images, sound = read_files(files, skip_corrupt, max_pixels)
     files = files[sound]
@@ -100,8 +100,8 @@ def from_files(paths, labels, class_names=None, skip_corrupt=False, max_pixels=M
     )
 
 
-def _number(labels, count, class_names):
-    """(int64 array `(count,)`, tuple of class names)."""
+def number_labels(labels, count, class_names):
+    """Class numbers, an int64 array `(count,)`, and class names, as `from_arrays` takes them."""
     values = np.asarray(labels)
     values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     is_named = values.dtype.kind == "U" or isinstance(values.flat[0] if values.size else 0, str)

@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_resnets.data.digits import open_digits
 from keras_resnets.data.folder import open_folder
+from keras_resnets.data.listing import open_list
 from keras_resnets.data.sources import Source
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
@@ -50,8 +51,9 @@ def load_splits(
     tfds' own order, or for folders and digits a shuffled order that never changes.
 
     Args:
-        dataset: `"digits"`, a folder (see `folder.open_folder`) or a tfds name; a name that
-            exists as a folder, and a `pathlib.Path`, is that folder.
+        dataset: `"digits"`, a folder (see `folder.open_folder`), a CSV file of files and labels
+            (see `listing.open_list`) or a tfds name; a name that exists as a folder, and a
+            `pathlib.Path`, is that folder.
         data_dir: String or path. The tfds root. Defaults to tfds' own.
         train_split: Slice of the training images, or `None`.
         validation_split: Slice of the validation images, or `None`.
@@ -70,7 +72,7 @@ def load_splits(
     Raises:
         ValueError: If the set is unknown, not prepared, not for image classification, has a
             corrupt image, or a slice is malformed or empty.
-        FileNotFoundError: If the folder does not exist.
+        FileNotFoundError: If the folder or CSV file does not exist.
     """
     unknown = [part for part in splits if part not in Splits._fields]
     if unknown or isinstance(splits, str):
@@ -89,6 +91,8 @@ def _open(dataset, data_dir, download, skip_corrupt, max_pixels):
     dataset = os.fspath(dataset)
     path = os.path.expanduser(dataset)
     is_path |= os.path.isabs(path) or dataset.startswith((".", "~")) or dataset.endswith(os.sep)
+    if path.endswith(".csv") and not os.path.isdir(path):
+        return open_list(path, skip_corrupt, max_pixels)
     if os.path.isdir(path) or is_path:
         return open_folder(path, skip_corrupt, max_pixels)
     from keras_resnets.data.tfds_archive import open_tfds  # tfds is imported only where it is used

@@ -37,6 +37,7 @@ class StreamedSource(Examples):
     max_pixels: int = MAX_PIXELS
 
     labels = None
+    shuffle_buffer = SHUFFLE_BUFFER
     num_skipped = 0
     loads_batches = False
 
@@ -90,7 +91,7 @@ class StreamedSource(Examples):
         # Not `Dataset.shuffle`: it mixes in the global seed and, if that is 0, takes no tensor.
         shuffled = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(self.examples),
-            buffer_size=SHUFFLE_BUFFER,
+            buffer_size=self.shuffle_buffer,
             seed=seed,
             seed2=seed2,
             output_types=[spec.dtype for spec in specs],

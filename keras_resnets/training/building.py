@@ -3,11 +3,9 @@
 import keras
 import tensorflow as tf
 
-from keras_resnets import data
-from keras_resnets.checks import must
 from keras_resnets.models.policies import dtype_policy
 from keras_resnets.training.adaptive import LAMB, AdamW
-from keras_resnets.training.initial import make_network
+from keras_resnets.training.initial import full_epoch, make_network, open_splits
 from keras_resnets.training.losses import balanced_weights, make_loss
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.schedules import make_schedule
@@ -60,22 +58,7 @@ def count_steps(recipe):
     """
     if recipe.steps_per_epoch:
         return recipe.steps_per_epoch
-    splits = data.load_splits(
-        recipe.dataset,
-        data_dir=recipe.data_dir or None,
-        train_split=recipe.train_split or None,
-        validation_split=recipe.validation_split or None,
-        test_split=recipe.test_split or None,
-        download=recipe.download,
-        seed=recipe.seed,
-        skip_corrupt=recipe.skip_corrupt,
-        max_pixels=recipe.max_pixels,
-        splits=("train",),
-    )
-    images = splits.train.num_examples
-    legal = f"at most the {images} training images"
-    must("batch_size", recipe.batch_size, recipe.batch_size <= images, legal)
-    return images // recipe.batch_size
+    return full_epoch(recipe, open_splits(recipe, ("train",)).train)
 
 
 def schedule_of(recipe, steps):

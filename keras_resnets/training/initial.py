@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_resnets import data
+from keras_resnets.checks import must
 from keras_resnets.models import Preprocessing, create_model
 from keras_resnets.models.freezing import freeze
 from keras_resnets.models.stems import STEMS
@@ -10,6 +11,44 @@ from keras_resnets.models.stems import STEMS
 DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
 # The share of an image's shorter side that the central crop keeps: 224 of 256.
 CROP_SHARE = 0.875
+
+
+def open_splits(recipe, parts=data.Splits._fields):
+    """Opens the image set of a recipe.
+
+    Args:
+        recipe: `Recipe`.
+        parts: Names of the parts wanted. Defaults to all three.
+
+    Returns:
+        `data.Splits`.
+
+    Raises:
+        UserError or OSError: As `data.load_splits` does.
+    """
+    return data.load_splits(
+        recipe.dataset,
+        data_dir=recipe.data_dir or None,
+        train_split=recipe.train_split or None,
+        validation_split=recipe.validation_split or None,
+        test_split=recipe.test_split or None,
+        download=recipe.download,
+        seed=recipe.seed,
+        skip_corrupt=recipe.skip_corrupt,
+        max_pixels=recipe.max_pixels,
+        splits=parts,
+    )
+
+
+def full_epoch(recipe, source):
+    """Int, the steps in which every training image is seen once, the last partial batch left out.
+
+    Raises:
+        UserError: If there is no full batch.
+    """
+    images, size = source.num_examples, recipe.batch_size
+    must("batch_size", size, size <= images, f"at most the {images} training images")
+    return images // size
 
 
 def input_size(source, image_size):

@@ -5,7 +5,7 @@ import os
 import keras
 import tensorflow as tf
 
-from keras_resnets import data, weights
+from keras_resnets import weights
 from keras_resnets.analysis.plots import plot_curves
 from keras_resnets.data import data_error
 from keras_resnets.errors import UserError
@@ -13,7 +13,12 @@ from keras_resnets.training.building import build
 from keras_resnets.training.checkpoint import best_epoch, read_checkpoint
 from keras_resnets.training.console import announce
 from keras_resnets.training.distribution import make_strategy
-from keras_resnets.training.initial import input_size, make_preprocessing
+from keras_resnets.training.initial import (
+    full_epoch,
+    input_size,
+    make_preprocessing,
+    open_splits,
+)
 from keras_resnets.training.interruption import Interrupted
 from keras_resnets.training.loop import Loop
 from keras_resnets.training.results import describe, score
@@ -21,7 +26,7 @@ from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.summaries import Summaries
 
 
-def train(recipe, run_dir):
+def train(recipe, run_dir, splits=None):
     """Trains a network, or goes on with a run where it stopped, or reports a finished one.
 
     Nothing but `run_dir` is written to, by one process at a time. The run is a function of the
@@ -32,6 +37,8 @@ def train(recipe, run_dir):
     Args:
         recipe: `Recipe`.
         run_dir: Folder of the run.
+        splits: `data.Splits` of images in hand, as `data.make_splits` makes them; the recipe's
+            `dataset` is then but their name. Defaults to the set that `dataset` names.
 
     Returns:
         Dictionary of results, which is also in results.json: for `last` and `best` the epoch and
@@ -57,7 +64,7 @@ def train(recipe, run_dir):
         with run.lock():
             run.check(recipe)  # again: until now another process may have written here
             try:
-                results = _train(recipe, run)
+                results = _train(recipe, run, splits)
             except Interrupted as interruption:
                 print(interruption, flush=True)
                 raise interruption.as_exit() from None
@@ -70,7 +77,7 @@ def train(recipe, run_dir):
     return results
 
 
-def _train(recipe, run):
+def _train(recipe, run, splits):
     start = run.start()
     history = start.history
     if start.step and len(history) >= recipe.epochs:
@@ -87,24 +94,9 @@ def _train(recipe, run):
             f"`batch_size` must be divisible by the {replicas} replicas. "
             f"Received: batch_size={recipe.batch_size}"
         )
-    splits = data.load_splits(
-        recipe.dataset,
-        data_dir=recipe.data_dir or None,
-        train_split=recipe.train_split or None,
-        validation_split=recipe.validation_split or None,
-        test_split=recipe.test_split or None,
-        download=recipe.download,
-        seed=recipe.seed,
-        skip_corrupt=recipe.skip_corrupt,
-        max_pixels=recipe.max_pixels,
-    )
-    full_epoch = splits.train.num_examples // recipe.batch_size
-    if not full_epoch:
-        raise UserError(
-            f"`batch_size` must be at most the {splits.train.num_examples} training images. "
-            f"Received: batch_size={recipe.batch_size}"
-        )
-    steps = recipe.steps_per_epoch or full_epoch
+    splits = splits or open_splits(recipe)
+    full = full_epoch(recipe, splits.train)
+    steps = recipe.steps_per_epoch or full
     preprocessing = None if start.path else make_preprocessing(splits.train, recipe.image_size)
     size = input_size(splits.train, recipe.image_size)
     images = _fingerprints(splits)
@@ -122,7 +114,7 @@ def _train(recipe, run):
     if len(history) < recipe.epochs:
         loop = Loop(model, recipe, run, start, splits, steps, size)
         try:
-            loop.run(full_epoch, summaries)
+            loop.run(full, summaries)
         except FloatingPointError as error:
             good = read_checkpoint(run.last)
             raise FloatingPointError(

@@ -1,0 +1,153 @@
+"""Training on what is in hand already: arrays, a tf.data set, a CSV list of files."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_resnets import data
+from keras_resnets.errors import UserError
+from keras_resnets.training import Recipe, train
+
+NAMES = ("cat", "dog", "eel")
+
+
+@pytest.fixture
+def arrays(rng):
+    return rng.integers(0, 256, (60, 8, 8, 3), "uint8"), rng.integers(0, 3, 60)
+
+
+def recipe(**changes):
+    settings = {"model": "resnet_cifar", "option": {"depth": 8, "width": 4}, "dataset": "mine"}
+    return Recipe(**{**settings, "batch_size": 16, "epochs": 2, **changes})
+
+
+def weights(run):
+    return keras.saving.load_model(run / "last.keras").get_weights()
+
+
+def test_arrays_and_a_dataset_of_them_are_trained_on(arrays, tmp_path):
+    stream = tf.data.Dataset.from_tensor_slices(arrays)
+    splits = {
+        "arrays": data.make_splits(arrays, class_names=NAMES),
+        "stream": data.make_splits(stream, class_names=NAMES),
+    }
+    for name, parts in splits.items():
+        assert [part.num_examples for part in parts] == [54, 6, 6]
+        results = train(recipe(), tmp_path / name, parts)
+        assert results["test_images"] == 6 and results["last"]["epoch"] == 2
+        model = keras.saving.load_model(tmp_path / name / "best.keras")
+        assert model.class_names == NAMES
+    for epochs in (1, 2):  # and goes on as exactly as any other
+        train(recipe(epochs=epochs), tmp_path / "parted", splits["stream"])
+    both = weights(tmp_path / "parted"), weights(tmp_path / "stream")
+    for ours, theirs in zip(*both, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    other = data.make_splits((arrays[0][::-1], arrays[1]), arrays, class_names=NAMES)
+    with pytest.raises(UserError, match="the training images of arrays are not those"):
+        train(recipe(epochs=3), tmp_path / "arrays", other)
+
+
+def test_a_dataset_is_a_source(arrays):
+    images, labels = arrays
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels.astype("uint8")))
+    source = data.from_dataset(dataset.filter(lambda image, label: label < 2), NAMES)
+    assert source.num_examples == np.sum(labels < 2) and source.labels is None
+    image, label = source[3]
+    place = np.flatnonzero(labels < 2)[3]
+    np.testing.assert_array_equal(image, images[place])
+    assert label == labels[place]
+    order = [int(row) for row, _ in source.shuffled(0, tf.constant(1, tf.int64))]
+    assert sorted(order) == list(range(source.num_examples))
+
+
+def test_what_is_held_out_is_not_trained_on(arrays):
+    splits = data.make_splits(arrays, seed=1)
+    seen = [{image.tobytes() for image, _ in part} for part in splits[:2]]
+    assert not seen[0] & seen[1] and len(seen[0] | seen[1]) == 60
+    test = data.from_arrays(*arrays)
+    assert data.make_splits(arrays, test=test).test is test
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda images, labels: (images,), "`train` must be a source, a pair"),
+        (lambda images, labels: tf.data.Dataset.range(3), "`class_names` is needed"),
+        (lambda images, labels: (images[:1], labels[:1]), "`train` must be of two images or more"),
+    ],
+)
+def test_what_is_no_part(make, words, arrays):
+    with pytest.raises(UserError, match=words):
+        data.make_splits(make(*arrays))
+
+
+def test_what_is_no_dataset_of_images(arrays):
+    good = tf.data.Dataset.from_tensor_slices(arrays)
+    for dataset, words in (
+        (good.batch(2), "one by one. Received"),
+        (good.map(lambda image, label: (tf.cast(image, tf.float32), label)), "uint8 images"),
+        (good.repeat(), "finite: leave out repeat"),
+        (good.take(0), "of one example or more"),
+        (arrays[0], "must be a tf.data.Dataset"),
+    ):
+        with pytest.raises(UserError, match=words):
+            data.from_dataset(dataset, NAMES)
+    grey = (arrays[0][..., :1], arrays[1])
+    with pytest.raises(UserError, match="of the 3 classes and 3 channels"):
+        data.make_splits(arrays, validation=grey)
+
+
+@pytest.fixture
+def listed(arrays, tmp_path):
+    """Twelve PNG files, four a class, and the lines of a list of them."""
+    (tmp_path / "photos").mkdir()
+    lines = []
+    for place, image in enumerate(arrays[0][:12]):
+        name = f"photos/{place}, {'ä' * (place == 3)}.png"
+        (tmp_path / name).write_bytes(tf.io.encode_png(image).numpy())
+        lines.append(f'"{name}",{NAMES[place % 3]},{"train" if place < 9 else "val"}')
+    return tmp_path, lines, arrays[0]
+
+
+def test_a_list_of_files(listed):
+    folder, lines, images = listed
+    path = folder / "list.csv"
+    path.write_text("\n".join(["file,label,split", *lines]) + "\n", encoding="utf-8")
+    splits = data.load_splits(str(path))
+    assert splits.train.class_names == NAMES
+    assert len(splits.train) + len(splits.validation) == 9 and len(splits.test) == 3
+    found = {image.tobytes(): label for image, label in splits.test}
+    assert found == {images[place].tobytes(): place % 3 for place in range(9, 12)}
+    train = data.load_splits(path, train_split="train[:6]", splits=("train",)).train
+    assert train.num_examples == 6 and train.file_name(0).startswith(str(folder / "photos"))
+    names = [line.rpartition(",")[0] for line in lines]
+    path.write_text("\n".join(["file,label", *names]), encoding="utf-8")
+    assert sum(map(len, data.load_splits(path))) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name,label\na,b\n", "must have the columns file, label"),
+        ("file,label\n", "Received: 0 rows of file, label"),
+        ("", "Received: 0 rows of nothing"),
+        ("file,label\nnone.png,cat\n", "line 2: there is no file .*none.png"),
+        ("file,label\nlist.csv,\n", "line 2 must name a file, a label, and a split of train, val"),
+        ("file,label,split\nlist.csv,cat,dev\n", "line 2 must name a file"),
+        ("file,label\nlist.csv,cat\n", "must name two classes or more. Received: cat"),
+        ("file,label,split\nlist.csv,a,val\nlist.csv,b,val\n", "must have rows of the split train"),
+        ("file,label\nlist.csv,a\nlist.csv,b\n", "2 of 2 images cannot be used: .*list.csv"),
+    ],
+)
+def test_lists_that_cannot_be_used(text, words, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words) as caught:
+        data.load_splits(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_no_list(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no list"):
+        data.load_splits(str(tmp_path / "list.csv"))
