@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from keras_resnets.data import colour, errors, operations, policies, randomness
+from keras_resnets.data import colour, errors, foreign, operations, policies, randomness
 from keras_resnets.errors import UserError
 
 OPERATIONS = {
@@ -41,9 +41,10 @@ def parse_augment(augment):
     """Reads operations: `"pad_crop:padding=4:mode=reflect,flip"`, or a sequence of them.
 
     Args:
-        augment: String of descriptions `name[:argument=value]*` with commas between them; or
-            sequence of such descriptions and of `Operation`s, those of your own too. In the order
-            in which they are applied.
+        augment: String of descriptions `name[:argument=value]*` with commas between them, timm's
+            `rand-m7-mstd0.5-inc1` among them; or sequence of such descriptions, of `Operation`s,
+            those of your own too, of Keras layers, and of functions from an image to an image (see
+            `EachImage`). In the order in which they are applied.
 
     Returns:
         Tuple of `Operation`.
@@ -65,10 +66,15 @@ def _parse(description):
     if text and text.split("-")[0] == "rand":
         return policies.RandAugment.from_timm(text)
     name = text and text.split(":")[0]
+    if name and foreign.is_description(name):
+        return foreign.parse(text)
     if name not in OPERATIONS:
+        wrapped = foreign.wrap(description)
+        if wrapped:
+            return wrapped
         raise UserError(
-            f"`augment` must name operations of {', '.join(OPERATIONS)}, or be Operations. "
-            f"Received: {description!r}"
+            f"`augment` must name operations of {', '.join((*OPERATIONS, *foreign.WORDS))}, "
+            f"keras_cv:<layer>, keras:<layer>, or be Operations. Received: {description!r}"
         )
     return parse_fields(OPERATIONS[name], text)
 
