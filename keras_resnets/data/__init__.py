@@ -2,6 +2,7 @@
 
 from keras_resnets.data.augment import parse_augment
 from keras_resnets.data.errors import data_error, error_line
+from keras_resnets.data.mixing import parse_mix
 from keras_resnets.data.moments import statistics
 from keras_resnets.data.own import from_arrays, from_files
 from keras_resnets.data.pipeline import evaluation_dataset, training_dataset
@@ -18,6 +19,7 @@ __all__ = [
     "from_files",
     "load_splits",
     "parse_augment",
+    "parse_mix",
     "statistics",
     "training_dataset",
 ]

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from keras_resnets.checks import is_count, must
 from keras_resnets.data import augment as augmentation
+from keras_resnets.data.mixing import parse_mix
 from keras_resnets.data.operations import Context, Operation
+from keras_resnets.data.repeated import repeated
 from keras_resnets.errors import UserError
 from keras_resnets.images import Preprocessing, resize, resize_window
 
@@ -27,6 +29,8 @@ def training_dataset(
     parallel_calls=tf.data.AUTOTUNE,
     repeat=False,
     labels="one_hot",
+    mix=(),
+    repeats=1,
 ):
     """Batches of augmented images, for one epoch after another.
 
@@ -62,6 +66,10 @@ def training_dataset(
             for. Defaults to `False`.
         labels: String, `"one_hot"` (for `CategoricalCrossentropy`, which knows label smoothing) or
             `"sparse"` (for `SparseCategoricalCrossentropy`). Defaults to `"one_hot"`.
+        mix: What `parse_mix` takes: `"mixup:alpha=0.2,cutmix"`. Labels must be one-hot. Defaults to
+            none.
+        repeats: Int. How often an epoch shows an image, each time augmented in another way; it
+            stays as long, so that it shows `1 / repeats` of the images. Defaults to 1.
 
     Returns:
         `tf.data.Dataset` of float32 images `(batch_size, height, width, channels)`, standardized,
@@ -75,6 +83,8 @@ def training_dataset(
     operations = augmentation.parse_augment(augment)
     _check_types(source, preprocessing, batch_size)
     encode = _encoder(labels, source)
+    mixing, source = parse_mix(mix), repeated(source, repeats)
+    must("labels", labels, not mixing or labels == "one_hot", "'one_hot' with `mix`")
     most = source.num_examples
     must("batch_size", batch_size, batch_size <= most, f"at most the {most} training images")
     image_size = image_size or (source.image_shape and source.image_shape[:2])
@@ -94,16 +104,18 @@ def training_dataset(
     else:
         augmentation.check(operations[first:], (*context.image_size, source.channels), context)
     used = source.num_examples // batch_size * batch_size
+    drawn = (*operations, mixing) if mixing else operations
 
     def one_epoch(epoch):
-        numbers = augmentation.draw(operations, seed, epoch, source.num_examples)
+        numbers = augmentation.draw(drawn, seed, epoch, source.num_examples)
         examples = source.shuffled(seed, epoch).take(used).batch(batch_size, drop_remainder=True)
         return examples.map(lambda row, reference: (tf.gather(numbers, row), reference))
 
     def finish(operations):
         def finished(images, classes, numbers):
             images = augmentation.apply(operations, images, numbers, context)
-            return preprocessing.standardize(images), encode(classes)
+            batch = preprocessing.standardize(images), encode(classes)
+            return mixing(*batch, numbers[:, -mixing.numbers :]) if mixing else batch
 
         return finished
 
