@@ -1,6 +1,7 @@
 """From a source to batches for the network."""
 
 import dataclasses
+import functools
 import itertools
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from keras_resnets.checks import is_count, must
 from keras_resnets.data import augment as augmentation
 from keras_resnets.data.mixing import parse_mix
-from keras_resnets.data.operations import Context, Operation
+from keras_resnets.data.operations import Context, Operation, RandomResizedCrop
 from keras_resnets.data.repeated import repeated
 from keras_resnets.errors import UserError
 from keras_resnets.images import Preprocessing, resize, resize_window
@@ -121,7 +122,13 @@ def training_dataset(
 
     begun = sum(operation.numbers for operation in operations[:first])
 
+    crops = isinstance(operations[0], RandomResizedCrop) and getattr(source, "loads_windows", False)
+
     def begin(numbers, reference):
+        if crops:  # no more of a JPEG file is decoded than is cut out
+            drawn_box = functools.partial(operations[0].boxes, numbers[None, :begun])
+            image, label = source.load(reference, lambda sides: drawn_box(sides)[0])
+            return resize(image, context.image_size), label, numbers[begun:]
         image, label = source.load(reference)
         images = augmentation.apply(operations[:first], image[None], numbers[None], context)
         return images[0], label, numbers[begun:]
