@@ -46,6 +46,12 @@ def test_layers_are_keyed_by_the_image(description, photos):
     assert len({image.tobytes() for image in run(chosen, same)}) > 1  # by image, not by batch
 
 
+def test_jpeg_quality_keeps_the_range(photos):
+    smooth = np.broadcast_to(photos[:, :1, :1], photos.shape)
+    made = run(parse_augment(["jpeg_quality:factor=(95, 100)"]), smooth)
+    assert np.abs(made - smooth).max() < 6
+
+
 def test_each_turn_of_a_loop_draws_anew(photos):
     def add(image):
         def body(turn, total):

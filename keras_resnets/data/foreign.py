@@ -32,6 +32,7 @@ WORDS = {
     "channel_shift": "RandomChannelShift",
     "jpeg_quality": "RandomJpegQuality",
 }
+_OF_UNITS = ("RandomJpegQuality",)  # takes images in 0..1, and says so nowhere
 _OF_BATCHES = ("CutMix", "FourierMix", "MixUp", "Mosaic")
 _KEYED = 2**23  # random numbers are whole multiples of its inverse
 _STATEFUL = re.compile(
@@ -116,7 +117,8 @@ class EachImage(Operation):
         takes = inspect.signature(function.call).parameters
         arguments = {"training": True} if "training" in takes else {}
         if type(function).__module__.startswith("keras_cv."):
-            return function(image, **arguments)
+            most = 255.0 if type(function).__name__ in _OF_UNITS else 1.0
+            return most * function(image / most, **arguments)
         return function(image[None], **arguments)[0]
 
 
