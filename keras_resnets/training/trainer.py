@@ -16,7 +16,7 @@ from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopOnNaN
 from keras_resnets.training.checkpoint import best_epoch
 from keras_resnets.training.console import announce, make_console
 from keras_resnets.training.distribution import make_strategy
-from keras_resnets.training.initial import input_size, make_preprocessing
+from keras_resnets.training.initial import input_size, make_preprocessing, training_size
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.summaries import Summaries
@@ -178,8 +178,10 @@ def _fit(model, recipe, run, history, splits, steps, full_epoch, size, summaries
         recipe.batch_size,
         recipe.seed,
         first_epoch=epoch,
-        image_size=size,
+        image_size=training_size(recipe, size),
         repeat=True,
+        mix=recipe.mix,
+        repeats=recipe.repeats,
     )
     validation = data.evaluation_dataset(
         splits.validation,
