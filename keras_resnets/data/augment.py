@@ -141,7 +141,8 @@ def check(chosen, shape, context):
             raise UserError(f"{refusal}: {errors.error_line(error)}") from error
         except Exception as error:  # whatever an operation of the user's own raises
             text = " ".join(str(error).split())
-            raise UserError(f"{refusal}: {type(error).__name__}: {text}") from error
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            raise UserError(f"{refusal}: {kind}{text}") from error
         if not tf.is_tensor(images) or images.shape.rank != 4 or images.shape[-1] != shape[-1]:
             made = getattr(images, "shape", type(images).__name__)
             raise UserError(

@@ -12,6 +12,7 @@ from typing import ClassVar
 import tensorflow as tf
 
 from keras_resnets.data.operations import Operation
+from keras_resnets.errors import UserError
 
 # ImageNet's principal components of RGB in 0..1 (facebookarchive/fb.resnet.torch,
 # datasets/imagenet.lua): variances by which alpha is scaled, and a column for each component.
@@ -209,7 +210,7 @@ class Lighting(Operation):
 
     def __call__(self, images, numbers, context):
         if images.shape[-1] != 3:
-            raise ValueError("it needs RGB images")
+            raise UserError("it needs RGB images")
         alpha = self.std * normal(numbers[:, 1:]) * EIGENVALUES
         shift = 255 * tf.reduce_sum(alpha[:, None] * EIGENVECTORS, axis=2)
         shift = tf.where(self._chosen(numbers)[:, None], shift, 0.0)

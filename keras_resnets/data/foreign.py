@@ -104,10 +104,10 @@ class EachImage(Operation):
         nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
         for node in nodes:
             if _STATEFUL.fullmatch(node.op):
-                raise ValueError(f"it draws by {node.op}, which no seed reaches")
+                raise UserError(f"it draws by {node.op}, which no seed reaches")
         made = traced.structured_outputs.shape
         if made.rank != 3 or (self.p < 1 and made != tf.TensorShape(shape)):
-            raise ValueError(f"an image of {shape} must stay one of {shape}, not become {made}")
+            raise UserError(f"an image of {shape} must stay one of {shape}, not become {made}")
         return traced
 
     def _call(self, image):
