@@ -10,7 +10,7 @@ from keras_resnets.data import augment as augmentation
 
 CHAIN = "pad_crop:padding=2,flip,rotate,erase:p=0.5"
 # Not after rotate: equalizing may make much of a level that a graph rounds otherwise.
-NEWER = "rand-m7-mstd0.5-inc1,color_jitter,grayscale,cutout:size=3,grid_mask"
+NEWER = "rand-m7-n1-inc1,color_jitter,grayscale,cutout:size=3,grid_mask"
 
 
 def trained_on(source, epoch, **arguments):

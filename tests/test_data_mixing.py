@@ -149,7 +149,7 @@ def equal(one, other):
 
 
 ALL = dict(
-    augment="pad_crop:padding=1,flip,rand-m7-mstd0.5-inc1,color_jitter,cutout:size=3",
+    augment="pad_crop:padding=1,flip,rand-m7-n1-inc1,cutout:size=3",
     mix="mixup:alpha=0.2:p=0.4,cutmix:p=0.4",
     repeats=2,
     seed=3,

@@ -137,7 +137,7 @@ def test_trivial_augment_draws_every_operation(photos):
     np.testing.assert_array_equal(none, batch)
 
 
-@pytest.mark.parametrize("description", ["rand_augment:std=0.5", "trivial_augment", "cutout"])
+@pytest.mark.parametrize("description", ["rand_augment:std=0.5:layers=1", "trivial_augment"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_graph_and_batch_size_do_not_matter(description, channels, photos):
     chosen = parse_augment(description)
