@@ -227,3 +227,21 @@ def test_bad_descriptions_name_what_is_legal(description, message):
     with pytest.raises(ValueError, match="^[^\n]+$") as error:
         parse_augment([description])
     assert message in str(error.value)
+
+
+def test_cutout_fills_a_square_that_the_border_may_cut():
+    batch = images(500, (12, 9, 3))
+    cut = run("cutout:size=4:p=0.5", batch)
+    changed = (cut != batch).any(-1)
+    centres = set()
+    for mask, image in zip(changed, cut, strict=True):
+        if not mask.any():
+            continue
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert (image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == CONTEXT.mean).all()
+        assert np.ptp(rows) <= 3 and np.ptp(columns) <= 3
+        centres.add((rows[0], rows[-1], columns[0], columns[-1]))
+    assert 200 <= changed.any((1, 2)).sum() <= 300
+    tops = {(top, bottom) for top, bottom, _, _ in centres}
+    # A centre in each row: cut off at the top by two rows, at the bottom by one.
+    assert {(0, 1), (0, 2), (0, 3), (8, 11), (9, 11)} <= tops and (10, 11) not in tops

@@ -44,13 +44,17 @@ def noise():
 @pytest.fixture
 def photos(tmp_path):
     """Twenty photos of several sizes."""
+    return write_photos(tmp_path, "png")
+
+
+def write_photos(tmp_path, kind):
     generator = np.random.default_rng(0)
     for i in range(20):
         folder = tmp_path / "ab"[i % 2]
         folder.mkdir(exist_ok=True)
         shape = (*generator.integers(8, 20, 2), 3)
         pixels = generator.integers(0, 256, shape).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
+        Image.fromarray(pixels).save(folder / f"{i}.{kind}")
     return load_splits(str(tmp_path), train_split="train").train
 
 
@@ -161,6 +165,19 @@ def test_a_thin_photo_is_not_resized_whole():
     image = tf.zeros((1, 1, 60_000, 3), tf.uint8)  # 224x13,440,000, 36 GB
     context = Context((224, 224), (0.0,) * 3)
     assert pipeline._Fit(exact=False)(image, None, context).shape == (1, 224, 224, 3)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_a_random_area_is_that_of_the_whole_photo(kind, tmp_path, monkeypatch):
+    source = write_photos(tmp_path, kind)
+    options = dict(augment="random_resized_crop,flip", image_size=(6, 6))
+    cut = batches(source, 8, **options)
+    monkeypatch.setattr(type(source), "loads_windows", False)
+    assert_same(cut, batches(source, 8, **options))
+    (tmp_path / "a" / f"0.{kind}").write_bytes(b"broken")
+    monkeypatch.undo()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"0.{kind} is not a whole"):
+        batches(source, 4, **options)
 
 
 def test_operations_before_the_resize_work_at_the_images_own_size(noise):

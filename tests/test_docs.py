@@ -14,6 +14,7 @@ import pytest
 import keras_resnets
 from keras_resnets import UserError, layers
 from keras_resnets.checks import Count
+from keras_resnets.data import augment, foreign, mixing
 from keras_resnets.models import (
     Options,
     Stage,
@@ -163,3 +164,20 @@ def test_two_branches_of_a_block_need_two_names(survival):
 def test_a_known_name_of_another_module_is_refused(own_families):
     with pytest.raises(ValueError, match="`registry_name` must be new.*keras_resnets"):
         keras_resnets.models.family("resnet", own_families["SEResNet"])
+
+
+def test_augmentation_of_ones_own():
+    (code,) = code_blocks("augmentation.md")
+    module = types.ModuleType("augmentation")
+    exec(compile(code, "augmentation.md", "exec"), module.__dict__)
+    images, labels = next(iter(module.train))
+    assert images.shape == (16, 32, 32, 3) and labels.shape == (16, 10)
+
+
+def test_every_operation_is_documented():
+    page = (DOCS / "augmentation.md").read_text()
+    for word in (*augment.OPERATIONS, *foreign.WORDS, *mixing.MIXES):
+        assert re.search(rf"`{word}\b", page), word
+    for description in re.findall(r"`([a-z_]+(?::\w+=[^`<>]+)?)`", page):
+        if description.split(":")[0] in augment.OPERATIONS:
+            assert augment.parse_augment([description])

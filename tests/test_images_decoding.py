@@ -47,6 +47,28 @@ def test_jpeg_is_pillows_bit_for_bit(rng, options, decode):
         np.testing.assert_array_equal(decode(data), pillow(data))
 
 
+@pytest.mark.parametrize("decode", [decode_image, decode_in_graph])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("JPEG", {"subsampling": "4:2:0", "quality": 60}),
+        ("JPEG", {"subsampling": "4:2:2", "progressive": True}),
+        ("JPEG", {"mode": "CMYK"}),
+        ("PNG", {}),
+        ("BMP", {"mode": "P"}),
+    ],
+    ids=str,
+)
+def test_a_window_is_a_part_of_the_whole(rng, kind, options, decode):
+    data = encode(rng.integers(0, 256, (43, 57, 3), "uint8"), kind, **options)
+    whole = decode_image(data).numpy()
+    for top, left, tall, wide in ((0, 0, 43, 57), (7, 9, 20, 31), (42, 56, 1, 1), (3, 16, 17, 16)):
+        part = decode(data, window=lambda sides, box=(top, left, tall, wide): tf.constant(box))
+        np.testing.assert_array_equal(part, whole[top : top + tall, left : left + wide])
+    quarter = decode(data, window=lambda sides: tf.concat([sides // 2, sides // 4], 0))
+    np.testing.assert_array_equal(quarter, whole[21:31, 28:42])
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_grey_jpeg_is_pillows_bit_for_bit(rng, mode):
     """One channel, as grey sets of tfds are read; of a colour file it is the luminance."""

@@ -103,6 +103,7 @@ def test_averages_and_half_done_updates_go_on(tmp_path, monkeypatch):
     """AdamW on two steps an update: stopped after the first step of one, within an epoch."""
     changes = {"optimizer": "adamw", "lr": 1e-3, "ema_decay": 0.7, "accumulate_steps": 2}
     changes |= {"schedule": "cosine", "boundaries": (), "clip_norm": 1.0}
+    changes |= {"mix": "mixup,cutmix", "repeats": 2}
     recipe = Recipe(**{**SETTINGS, **changes})
     results = train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(SystemExit):

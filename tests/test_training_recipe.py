@@ -139,6 +139,8 @@ def test_model_options():
         {"option": {"num_classes": 3}},
         {"augment": 5},
         {"augment": [None]},
+        {"mix": 5},
+        {"repeats": 2.0},
         {"boundaries": 5},
         {"boundaries": float("inf")},
         {"boundaries": (30, float("inf"))},
@@ -190,6 +192,10 @@ def test_model_options():
         {"warmup_steps": 10, "warmup_epochs": 1.0},
         {"warmup_lr": 0.01},
         {"warmup_lr": 0.2, "warmup_epochs": 1.0},
+        {"mix": ("flip",)},
+        {"mix": "mixup:p=0.7,cutmix:p=0.7"},
+        {"repeats": 0},
+        {"train_image_size": -1},
     ],
     ids=lambda changes: "-".join(changes),
 )
@@ -228,6 +234,7 @@ def test_values_as_python_has_them():
         dataset=Path("photos"),
         option=options,
         augment=augment,
+        mix="mixup:alpha=0.2,cutmix",
         boundaries=boundaries,
         lr=1,
         epochs=np.int32(90),
@@ -236,6 +243,7 @@ def test_values_as_python_has_them():
     found = recipe.model_options()
     assert found == options and type(found["version"]) is str and type(found["width"]) is int
     assert recipe.augment == ("pad_crop:padding=4", "flip:p=0.5")
+    assert recipe.mix == ("mixup:alpha=0.2", "cutmix")
     assert recipe.boundaries == (30.0, 60.0) and recipe.dataset == "photos"
     assert type(recipe.epochs) is int and recipe.train_split == ""
     assert dataclasses.replace(recipe, boundaries="30,60") == recipe

@@ -1,6 +1,7 @@
 """Runs in this process: scores, going on, and what stops one."""
 
 import csv
+import dataclasses
 import json
 
 import keras
@@ -319,3 +320,29 @@ def test_preprocessing_of_a_run():
 
     photos = make_preprocessing(Photos)
     assert (photos.resize, photos.crop) == (256, (224, 224))
+
+
+def test_a_recipe_mixes_repeats_and_trains_on_smaller_images(tmp_path, monkeypatch):
+    seen = []
+    make = data.training_dataset
+
+    def spied(*arguments, **options):
+        dataset = make(*arguments, **options)
+        seen.append((dataset.element_spec, options, next(iter(dataset))[1]))
+        return dataset
+
+    monkeypatch.setattr(data, "training_dataset", spied)
+    recipe = Recipe(
+        **SETTINGS | {"augment": "rand-m7-mstd0.5-inc1"},
+        epochs=1, mix="mixup:alpha=1", repeats=2, train_image_size=6,
+    )
+    results = train(recipe, tmp_path / "run")
+    (((images, _), options, labels),) = seen
+    assert images.shape == (32, 6, 6, 1) and options["repeats"] == 2
+    assert ((labels.numpy() > 0.01).sum(1) == 2).any()
+    best = load_model(tmp_path / "run" / "best.keras")
+    assert best.input_shape == (None, None, None, 1)
+    assert best.preprocessing.resize == (8, 8)  # the size that it is scored at
+    assert results["best"]["epoch"] == 1
+    longer = train(dataclasses.replace(recipe, epochs=2), tmp_path / "run")  # goes on
+    assert longer["last"]["epoch"] == 2

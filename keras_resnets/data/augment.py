@@ -7,12 +7,13 @@ that adding one leaves the others' choices as they were.
 """
 
 import dataclasses
+import types
 import typing
 from collections.abc import Iterable
 
 import tensorflow as tf
 
-from keras_resnets.data import errors, operations, randomness
+from keras_resnets.data import colour, errors, foreign, operations, policies, randomness
 from keras_resnets.errors import UserError
 
 OPERATIONS = {
@@ -25,6 +26,12 @@ OPERATIONS = {
         operations.Erase,
         operations.Resize,
         operations.RandomResizedCrop,
+        operations.Cutout,
+        colour.ColorJitter,
+        colour.Lighting,
+        colour.Grayscale,
+        policies.RandAugment,
+        policies.TrivialAugment,
     )
 }
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -34,9 +41,10 @@ def parse_augment(augment):
     """Reads operations: `"pad_crop:padding=4:mode=reflect,flip"`, or a sequence of them.
 
     Args:
-        augment: String of descriptions `name[:argument=value]*` with commas between them; or
-            sequence of such descriptions and of `Operation`s, those of your own too. In the order
-            in which they are applied.
+        augment: String of descriptions `name[:argument=value]*` with commas between them, timm's
+            `rand-m7-mstd0.5-inc1` among them; or sequence of such descriptions, of `Operation`s,
+            those of your own too, of Keras layers, and of functions from an image to an image (see
+            `EachImage`). In the order in which they are applied.
 
     Returns:
         Tuple of `Operation`.
@@ -54,14 +62,36 @@ def parse_augment(augment):
 def _parse(description):
     if isinstance(description, operations.Operation):
         return description
-    name, *pairs = description.strip().split(":") if isinstance(description, str) else [None]
+    text = description.strip() if isinstance(description, str) else None
+    if text and text.split("-")[0] == "rand":
+        return policies.RandAugment.from_timm(text)
+    name = text and text.split(":")[0]
+    if name and foreign.is_description(name):
+        return foreign.parse(text)
     if name not in OPERATIONS:
+        wrapped = foreign.wrap(description)
+        if wrapped:
+            return wrapped
         raise UserError(
-            f"`augment` must name operations of {', '.join(OPERATIONS)}, or be Operations. "
-            f"Received: {description!r}"
+            f"`augment` must name operations of {', '.join((*OPERATIONS, *foreign.WORDS))}, "
+            f"keras_cv:<layer>, keras:<layer>, or be Operations. Received: {description!r}"
         )
-    fields = typing.get_type_hints(OPERATIONS[name])
-    fields = {field.name: fields[field.name] for field in dataclasses.fields(OPERATIONS[name])}
+    return parse_fields(OPERATIONS[name], text)
+
+
+def parse_fields(kind, description):
+    """Makes a dataclass from `name:field=value:...`; its fields are numbers, strings, booleans.
+
+    Args:
+        kind: The dataclass.
+        description: String.
+
+    Raises:
+        ValueError: If a field is not one of the class, comes twice, or is of another type.
+    """
+    name, *pairs = description.split(":")
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: _plain(hints[field.name]) for field in dataclasses.fields(kind)}
     arguments = {}
     for pair in pairs:
         key, _, text = pair.partition("=")
@@ -69,15 +99,23 @@ def _parse(description):
             raise UserError(
                 f"{name} takes {', '.join(fields)}, each once. Received: {description!r}"
             )
-        kind = fields[key]
+        as_type = fields[key]
         try:
-            arguments[key] = BOOLEANS[text.lower()] if kind is bool else kind(text)
+            arguments[key] = BOOLEANS[text.lower()] if as_type is bool else as_type(text)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"`{key}` of {name} must be of type {getattr(kind, '__name__', kind)}. "
+                f"`{key}` of {name} must be of type {getattr(as_type, '__name__', as_type)}. "
                 f"Received: {description!r}"
             ) from error
-    return OPERATIONS[name](**arguments)
+    return kind(**arguments)
+
+
+def _plain(hint):
+    """`float` of `float | None`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return kinds[0] if len(kinds) == 1 else hint
+    return hint
 
 
 def check(chosen, shape, context):
@@ -103,7 +141,8 @@ def check(chosen, shape, context):
             raise UserError(f"{refusal}: {errors.error_line(error)}") from error
         except Exception as error:  # whatever an operation of the user's own raises
             text = " ".join(str(error).split())
-            raise UserError(f"{refusal}: {type(error).__name__}: {text}") from error
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            raise UserError(f"{refusal}: {kind}{text}") from error
         if not tf.is_tensor(images) or images.shape.rank != 4 or images.shape[-1] != shape[-1]:
             made = getattr(images, "shape", type(images).__name__)
             raise UserError(

@@ -187,6 +187,30 @@ class Erase(Operation):
 
 
 @dataclasses.dataclass(frozen=True)
+class Cutout(Operation):
+    """Fills a square of `size` pixels with the set's mean colour (DeVries & Taylor 2017).
+
+    Its centre is any pixel of the image, so that the border may cut some of it off, as in the
+    authors' code; there 16 pixels for CIFAR-10, 8 for CIFAR-100, 20 for SVHN.
+    """
+
+    size: int = 16
+    numbers: ClassVar[int] = 3
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._require("size", self.size >= 1, "1 pixel or more")
+
+    def __call__(self, images, numbers, context):
+        height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
+        top = tf.floor(numbers[:, 1] * height) - self.size // 2
+        left = tf.floor(numbers[:, 2] * width) - self.size // 2
+        rows, columns = _between(height, top, self.size), _between(width, left, self.size)
+        mask = rows[:, :, None] & columns[:, None, :] & self._chosen(numbers)[:, None, None]
+        return tf.where(mask[..., None], context.mean, tf.cast(images, tf.float32))
+
+
+@dataclasses.dataclass(frozen=True)
 class Resize(Operation):
     """Resizes to the network's input size (bilinear, antialiased when shrinking); `p` is 1."""
 

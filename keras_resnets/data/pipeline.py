@@ -1,6 +1,7 @@
 """From a source to batches for the network."""
 
 import dataclasses
+import functools
 import itertools
 from typing import ClassVar
 
@@ -9,7 +10,9 @@ import tensorflow as tf
 
 from keras_resnets.checks import is_count, must
 from keras_resnets.data import augment as augmentation
-from keras_resnets.data.operations import Context, Operation
+from keras_resnets.data.mixing import parse_mix
+from keras_resnets.data.operations import Context, Operation, RandomResizedCrop
+from keras_resnets.data.repeated import repeated
 from keras_resnets.errors import UserError
 from keras_resnets.images import Preprocessing, resize, resize_window
 
@@ -28,6 +31,8 @@ def training_dataset(
     parallel_calls=tf.data.AUTOTUNE,
     repeat=False,
     labels="one_hot",
+    mix=(),
+    repeats=1,
 ):
     """Batches of augmented images, for one epoch after another.
 
@@ -65,6 +70,10 @@ def training_dataset(
             for. Defaults to `False`.
         labels: String, `"one_hot"` (for `CategoricalCrossentropy`, which knows label smoothing) or
             `"sparse"` (for `SparseCategoricalCrossentropy`). Defaults to `"one_hot"`.
+        mix: What `parse_mix` takes: `"mixup:alpha=0.2,cutmix"`. Labels must be one-hot. Defaults to
+            none.
+        repeats: Int. How often an epoch shows an image, each time augmented in another way; it
+            stays as long, so that it shows `1 / repeats` of the images. Defaults to 1.
 
     Returns:
         `tf.data.Dataset` of float32 images `(batch_size, height, width, channels)`, standardized,
@@ -78,6 +87,8 @@ def training_dataset(
     operations = augmentation.parse_augment(augment)
     _check_types(source, preprocessing, batch_size)
     encode = _encoder(labels, source)
+    mixing, source = parse_mix(mix), repeated(source, repeats)
+    must("labels", labels, not mixing or labels == "one_hot", "'one_hot' with `mix`")
     most = source.num_examples
     must("batch_size", batch_size, batch_size <= most, f"at most the {most} training images")
     image_size = image_size or (source.image_shape and source.image_shape[:2])
@@ -99,9 +110,10 @@ def training_dataset(
     steps = source.num_examples // batch_size
     used = steps * batch_size
     must("first_step", first_step, first_step in range(steps), f"in 0..{steps - 1}")
+    drawn = (*operations, mixing) if mixing else operations
 
     def one_epoch(epoch):
-        numbers = augmentation.draw(operations, seed, epoch, source.num_examples)
+        numbers = augmentation.draw(drawn, seed, epoch, source.num_examples)
         done = tf.where(epoch == first_epoch, first_step * batch_size, 0)
         examples = source.shuffled(seed, epoch).take(used).skip(tf.cast(done, tf.int64))
         examples = examples.batch(batch_size, drop_remainder=True)
@@ -110,13 +122,20 @@ def training_dataset(
     def finish(operations):
         def finished(images, classes, numbers):
             images = augmentation.apply(operations, images, numbers, context)
-            return preprocessing.standardize(images), encode(classes)
+            batch = preprocessing.standardize(images), encode(classes)
+            return mixing(*batch, numbers[:, -mixing.numbers :]) if mixing else batch
 
         return finished
 
     begun = sum(operation.numbers for operation in operations[:first])
 
+    crops = isinstance(operations[0], RandomResizedCrop) and getattr(source, "loads_windows", False)
+
     def begin(numbers, reference):
+        if crops:  # no more of a JPEG file is decoded than is cut out
+            drawn_box = functools.partial(operations[0].boxes, numbers[None, :begun])
+            image, label = source.load(reference, lambda sides: drawn_box(sides)[0])
+            return resize(image, context.image_size), label, numbers[begun:]
         image, label = source.load(reference)
         images = augmentation.apply(operations[:first], image[None], numbers[None], context)
         return images[0], label, numbers[begun:]

@@ -23,7 +23,8 @@ class Images:
 
     Args:
         values: uint8 array `(images, height, width, channels)`, or string tensor `(images,)`.
-        read: Function from a string of `values` to uint8 `(height, width, channels)`.
+        read: Function from a string of `values`, and a `window` as `images.decode_image` takes it
+            or `None`, to uint8 `(height, width, channels)`.
         shape: `(height, width, channels)`; height and width `None` where they differ.
     """
 
@@ -42,7 +43,11 @@ class Images:
         """Images kept as the bytes of their files."""
         with tf.device("CPU"):
             values = tf.constant(data, tf.string)
-        return cls(values, lambda row: decode_image(row, shape[-1], max_pixels), shape)
+
+        def read(row, window):
+            return decode_image(row, shape[-1], max_pixels, window)
+
+        return cls(values, read, shape)
 
     @classmethod
     def files(cls, paths, max_pixels=MAX_PIXELS):
@@ -50,7 +55,7 @@ class Images:
         with tf.device("CPU"):
             # As bytes: a file's name need not be UTF-8.
             values = tf.constant([os.fsencode(path) for path in paths], tf.string)
-        return cls(values, lambda row: read_image(row, max_pixels), (None, None, 3))
+        return cls(values, lambda row, window: read_image(row, max_pixels, window), (None, None, 3))
 
     @property
     def is_decoded(self):
@@ -58,8 +63,18 @@ class Images:
         return self.values.dtype == tf.uint8
 
     def __getitem__(self, index):
+        return self.load(index)
+
+    def load(self, index, window=None):
+        """The image at a place, or a window of it; images at several places if decoded."""
         rows = tf.gather(self.values, index)
-        return rows if self.is_decoded else tf.ensure_shape(self.read(rows), self.shape)
+        if not self.is_decoded:
+            shape = self.shape if window is None else (None, None, self.shape[-1])
+            return tf.ensure_shape(self.read(rows, window), shape)
+        if window is None:
+            return rows
+        top, left, tall, wide = tf.unstack(window(tf.shape(rows)[:2]))
+        return rows[top : top + tall, left : left + wide]
 
 
 class Examples:
@@ -129,6 +144,8 @@ class Source(Examples):
     num_skipped: int = 0
     stamps: Sequence[bytes] | None = None
 
+    loads_windows = True
+
     @property
     def num_examples(self):
         """Number of examples."""
@@ -170,9 +187,13 @@ class Source(Examples):
         """Whether `load` takes a batch of references too."""
         return self.images.is_decoded
 
-    def load(self, index):
-        """Reads example `index` (int64 scalar tensor): its uint8 image and int64 label."""
-        return self.images[tf.gather(self.indices, index)], tf.gather(self.labels, index)
+    def load(self, index, window=None):
+        """Reads example `index` (int64 scalar tensor): its uint8 image and int64 label.
+
+        With a `window`, as `images.decode_image` takes it, that part of the image alone.
+        """
+        image = self.images.load(tf.gather(self.indices, index), window)
+        return image, tf.gather(self.labels, index)
 
     def in_order(self):
         """Dataset of references, each once, for `load`."""

@@ -40,6 +40,7 @@ class StreamedSource(Examples):
     shuffle_buffer = SHUFFLE_BUFFER
     num_skipped = 0
     loads_batches = False
+    loads_windows = True
 
     def __getitem__(self, key):
         if not isinstance(key, slice):
@@ -71,10 +72,11 @@ class StreamedSource(Examples):
         """What a report calls example `index`."""
         return f"{self.name} image {index}"
 
-    def load(self, reference):
-        """Decodes one example: its uint8 image and int64 label."""
-        image = decode_image(reference["data"], self.channels, self.max_pixels)
-        return tf.ensure_shape(image, self.shape), reference["label"]
+    def load(self, reference, window=None):
+        """Decodes one example, or a window of it as `Source` does: uint8 image and int64 label."""
+        image = decode_image(reference["data"], self.channels, self.max_pixels, window)
+        shape = self.shape if window is None else (None, None, self.channels)
+        return tf.ensure_shape(image, shape), reference["label"]
 
     def in_order(self):
         """Dataset of references, each once, for `load`."""

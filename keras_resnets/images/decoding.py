@@ -7,9 +7,10 @@ from keras_resnets.images.files import FORMATS
 from keras_resnets.images.headers import Header, count_pixels
 
 MAX_PIXELS = 50_000_000  # 150 MB decoded; a photo of a phone has 12 to 50 million
+_MARGIN = 2  # columns: colours of half the resolution are interpolated from their neighbours
 
 
-def decode_image(data, channels=3, max_pixels=MAX_PIXELS):
+def decode_image(data, channels=3, max_pixels=MAX_PIXELS, window=None):
     """Decodes JPEG, PNG, GIF (first frame), BMP or WebP (no animation), recognised by content.
 
     Grey, palette, CMYK and 16-bit images and images with an alpha channel (which is dropped) become
@@ -21,6 +22,10 @@ def decode_image(data, channels=3, max_pixels=MAX_PIXELS):
         channels: 1 or 3 (1 for PNG and JPEG only). Defaults to 3.
         max_pixels: Int. An image whose header says more is refused before it is decoded: a file of
             a megabyte can ask for gigabytes. `None` looks at no header. Defaults to 50 million.
+        window: Function from the image's `(height, width)`, an int32 tensor, to the int32 `(top,
+            left, height, width)` that is cut out of it. Of a JPEG no more than that is decoded,
+            with the same result, and what is broken elsewhere is not found. Defaults to the whole
+            image.
 
     Returns:
         uint8 tensor of shape `(height, width, channels)`.
@@ -33,15 +38,16 @@ def decode_image(data, channels=3, max_pixels=MAX_PIXELS):
         pixels = header.pixels()
         text = ["An image has ", *_too_many(pixels, max_pixels)]
         data = require(pixels <= max_pixels, text, data)
-    return _decode(data, header, channels)
+    return _decode(data, header, channels, window=window)
 
 
-def read_image(path, max_pixels=MAX_PIXELS):
+def read_image(path, max_pixels=MAX_PIXELS, window=None):
     """Reads and decodes an image file to RGB. What goes wrong is said with the file's name.
 
     Args:
         path: Scalar string tensor.
         max_pixels: Int, as for `decode_image`. Defaults to 50 million.
+        window: As for `decode_image`. Defaults to the whole image.
 
     Returns:
         uint8 tensor of shape `(height, width, 3)`.
@@ -54,7 +60,7 @@ def read_image(path, max_pixels=MAX_PIXELS):
     header = Header(data)
     pixels = header.pixels(attempt)
     data = require(pixels <= max_pixels, [name, " has ", *_too_many(pixels, max_pixels)], data)
-    image = _decode(data, header, 3, attempt)
+    image = _decode(data, header, 3, attempt, window)
     return require(tf.size(image) > 0, [name, f" is not a whole {FORMATS} image"], image)
 
 
@@ -93,13 +99,22 @@ def _too_many(pixels, max_pixels):
     return tf.strings.as_string(pixels), f" pixels, more than max_pixels={max_pixels}"
 
 
-def _decode(data, header, channels, run=plainly):
+def _decode(data, header, channels, run=plainly, window=None):
     nothing = tf.zeros((0, 0, channels), tf.uint8)  # what an attempt that fails gives
 
     # The default, a fast integer DCT, is up to 19 grey levels away from libjpeg's own, which PIL
     # and so torchvision use. `decode_image` has no choice of it.
+    method = "INTEGER_ACCURATE"
+
     def decode_jpeg(data):
-        return tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE")
+        if window is None:
+            return tf.io.decode_jpeg(data, channels, dct_method=method)
+        sides = tf.io.extract_jpeg_shape(data)[:2]
+        top, left, tall, wide = tf.unstack(window(sides))
+        first, end = tf.maximum(left - _MARGIN, 0), tf.minimum(left + wide + _MARGIN, sides[1])
+        area = [top, first, tall, end - first]
+        image = tf.io.decode_and_crop_jpeg(data, area, channels, dct_method=method)
+        return image[:, left - first : left - first + wide]
 
     def decode_any(data):
         return tf.io.decode_image(data, channels, expand_animations=False)
@@ -107,7 +122,7 @@ def _decode(data, header, channels, run=plainly):
     def decode_bmp(data):
         return _decode_palette_bmp(data, header)
 
-    def decode_other():
+    def decode_whole():
         if channels != 3:
             return run(decode_any, data, nothing)
         return tf.cond(
@@ -115,6 +130,13 @@ def _decode(data, header, channels, run=plainly):
             lambda: run(decode_bmp, data, nothing),
             lambda: run(decode_any, data, nothing),
         )
+
+    def decode_other():
+        image = decode_whole()
+        if window is None:
+            return image
+        top, left, tall, wide = tf.unstack(window(tf.shape(image)[:2]))
+        return image[top : top + tall, left : left + wide]
 
     return tf.cond(header.is_jpeg, lambda: run(decode_jpeg, data, nothing), decode_other)
 

@@ -58,6 +58,15 @@ def input_size(source, image_size):
     return source.image_shape[:2] if source.image_shape else DEFAULT_SIZE
 
 
+def training_size(recipe, size):
+    """`(height, width)` of the images that a recipe trains on, for an input of `size`.
+
+    Random areas make things look larger than central crops do: a network trained at 176 pixels is
+    at its best at 224 (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+    """
+    return (recipe.train_image_size,) * 2 if recipe.train_image_size else tuple(size)
+
+
 def make_preprocessing(source, image_size=0):
     """The evaluation preprocessing for a training set.
 
@@ -87,7 +96,8 @@ def make_network(recipe, source, preprocessing, size, config=None):
         recipe: `Recipe`.
         source: `data.Source` of the training images.
         preprocessing: `Preprocessing` for that set; unused with `config`.
-        size: `(height, width)` of the input.
+        size: `(height, width)` of the input. The network takes any size if it is trained on images
+            of another one.
         config: Dictionary, the config of the network of a run that goes on, or `None`. Defaults to
             `None`.
 
@@ -97,14 +107,17 @@ def make_network(recipe, source, preprocessing, size, config=None):
     if config and recipe.init:  # which decided some options, and may be gone
         model = create_model(config["registry_name"], **config["options"])
     else:
+        sides = size if training_size(recipe, size) == tuple(size) else (None, None)
         model = create_model(
             recipe.model,
             num_classes=len(source.class_names),
-            input_shape=(*size, source.channels),
+            input_shape=(*sides, source.channels),
             weights=recipe.init or None,
             **recipe.model_options(),
         )
     theirs = model.preprocessing
+    if not config and training_size(recipe, size) != tuple(size) and not preprocessing.resize:
+        preprocessing = dataclasses.replace(preprocessing, resize=tuple(size))
     if config:
         preprocessing = Preprocessing(**config["preprocessing"])
     elif theirs:

@@ -8,6 +8,7 @@ from keras_resnets import data
 from keras_resnets.analysis.gradient_log import GradientNorms
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopAfterEpoch
 from keras_resnets.training.console import make_console
+from keras_resnets.training.initial import training_size
 from keras_resnets.training.interruption import Signals
 from keras_resnets.training.watch import Watch
 
@@ -103,8 +104,10 @@ class Loop:
             recipe.seed,
             first_epoch=epoch,
             first_step=step,
-            image_size=self.size,
+            image_size=training_size(recipe, self.size),
             repeat=True,
+            mix=recipe.mix,
+            repeats=recipe.repeats,
         )
         self.model.fit(
             batches,

@@ -5,7 +5,7 @@ import json
 import math
 from pathlib import Path
 
-from keras_resnets.data import parse_augment
+from keras_resnets.data import parse_augment, parse_mix
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
@@ -31,8 +31,8 @@ def _field(help, default=dataclasses.MISSING, **metadata):  # noqa: A002
 class Recipe:
     """One field for each flag of scripts/train.py, whose help is the field's metadata.
 
-    `option` is a dictionary, or a sequence of `"key=value"` as the flags give it; `augment` and
-    `boundaries` are sequences, or strings with commas as the flags take them.
+    `option` is a dictionary, or a sequence of `"key=value"` as the flags give it; `augment`,
+    `mix` and `boundaries` are sequences, or strings with commas as the flags take them.
 
     `where` marks the fields that say where things are and what is watched, not what is computed:
     they may change when a run goes on.
@@ -69,8 +69,18 @@ class Recipe:
     image_size: int = _field(
         "Side of the square input in pixels; 0 is that of the set's images, or 224.", default=0
     )
+    train_image_size: int = _field(
+        "Side of the images that are trained on; 0 is image_size, which the scores are for.",
+        default=0,
+    )
     augment: tuple = _field(
         "Training augmentation, comma-separated: pad_crop:padding=4,flip:p=0.5.", default=()
+    )
+    mix: tuple = _field(
+        "Mixing of training batches, comma-separated: mixup:alpha=0.2,cutmix:p=0.5.", default=()
+    )
+    repeats: int = _field(
+        "Times an epoch shows an image; it shows so many times fewer images.", default=1
     )
     batch_size: int = _field("Images in a step, over all replicas.", default=128)
     epochs: int = _field("Epochs in all. A larger number extends a finished run.", default=100)
@@ -181,6 +191,7 @@ class Recipe:
         check_schedule(self, self.lr)
         self.model_options()
         parse_augment(self.augment)
+        parse_mix(self.mix)
 
     def _check_ranges(self):
         for name, low in (
@@ -188,7 +199,9 @@ class Recipe:
             ("epochs", 1),
             ("steps_per_epoch", 0),
             ("image_size", 0),
+            ("train_image_size", 0),
             ("max_pixels", 1),
+            ("repeats", 1),
             ("log_gradients", 0),
             ("checkpoint_steps", 0),
             ("schedule_epochs", 0),
