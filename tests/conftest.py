@@ -1,10 +1,16 @@
 """Fixtures for all tests: repeatable random numbers and a clean global state."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# No test, and no process that one starts, finds or leaves what another remembered of its files.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="keras_resnets_cache_")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

@@ -5,21 +5,24 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from keras_resnets.data.moments import pixel_sums
+from keras_resnets.data.remembered import CHANNELS, Remembered
 from keras_resnets.data.sources import ARRAY_LIMIT, Images
 from keras_resnets.errors import UserError
 from keras_resnets.images import decode_image, find_fault, printable
 
 
-def read_files(files, skip_corrupt, max_pixels):
-    """Decodes all files once, to find those that cannot be used.
+def read_files(files, skip_corrupt, max_pixels, folder):
+    """Finds the files that cannot be used, by decoding each the first time that it is seen.
 
     Images of one shape that take up to 1 GiB stay decoded in memory; others are read from disk
-    again.
+    again. What is found out about a file is remembered with its size and time of change.
 
     Args:
         files: Array of paths.
         skip_corrupt: Boolean. Whether to leave out those that cannot be used.
         max_pixels: Int. How many pixels an image may have by its header.
+        folder: String, what the files are remembered under.
 
     Returns:
         Tuple of `Images`, those that can be used, and a boolean array, which ones they are.
@@ -27,16 +30,22 @@ def read_files(files, skip_corrupt, max_pixels):
     Raises:
         ValueError: If one cannot be used and is not to be left out.
     """
-    sound = np.zeros(len(files), bool)
-    pixels, shape, size = [], None, 0
-    for index, image in _decoded(files, max_pixels):
-        sound[index] = True
-        shape = shape or image.shape
-        size += image.nbytes
+    memory = Remembered(files, folder)
+    memory.known &= memory.shapes.prod(1) <= max_pixels
+    if _fit_in_memory(memory.shapes[memory.known]):
+        memory.known[:] = False  # their pixels are needed
+    unknown = np.flatnonzero(~memory.known)
+    pixels, size = ([] if len(unknown) == len(files) else None), 0
+    for place, image, sums in _decoded(files[unknown], max_pixels):
+        memory.learn(unknown[place], image.shape[:2], sums)
         if pixels is not None:
             pixels.append(image)
-        if image.shape != shape or size > ARRAY_LIMIT:
-            pixels = None
+            size += image.nbytes
+            if image.shape != pixels[0].shape or size > ARRAY_LIMIT:
+                pixels = None
+    if len(unknown):
+        memory.save()
+    sound = memory.known
     if not sound.all() and not skip_corrupt:
         first = files[~sound][0]
         raise UserError(
@@ -46,7 +55,7 @@ def read_files(files, skip_corrupt, max_pixels):
         )
     if pixels:
         return Images.decoded(np.stack(pixels)), sound
-    return Images.files(list(files[sound]), max_pixels), sound
+    return Images.files(list(files[sound]), max_pixels, memory.sums[sound]), sound
 
 
 def file_stamps(files, folder):
@@ -54,11 +63,22 @@ def file_stamps(files, folder):
     return [os.fsencode(f"{f.removeprefix(folder)} {os.path.getsize(f)}") for f in files]
 
 
+def _fit_in_memory(shapes):
+    """Whether images of these shapes would stay decoded."""
+    if not len(shapes) or (shapes != shapes[0]).any():
+        return False
+    return CHANNELS * int(shapes.prod(1).sum()) <= ARRAY_LIMIT
+
+
 def _decoded(files, max_pixels):
-    paths = [os.fsencode(file) for file in files]
+    """Yields place, uint8 image and pixel sums of each file that can be decoded."""
+
+    def read(index, path):
+        image = decode_image(tf.io.read_file(path), CHANNELS, max_pixels)
+        return index, image, pixel_sums(image)
+
+    paths = tf.constant([os.fsencode(file) for file in files], tf.string)
     images = tf.data.Dataset.from_tensor_slices((np.arange(len(files)), paths)).map(
-        lambda index, path: (index, decode_image(tf.io.read_file(path), 3, max_pixels)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
+        read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     return images.ignore_errors().prefetch(tf.data.AUTOTUNE).as_numpy_iterator()

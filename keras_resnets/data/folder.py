@@ -18,22 +18,25 @@ SPLIT_FOLDERS = {
 _ORDER_SEED = 0  # of the order that slices count; it must never change
 
 
-def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
+def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS, only_test=False):
     """Opens `path/<class>/**/image`, or the same below `train/`, `val/` (`validation/`), `test/`.
 
     Images are JPEG, PNG, GIF, BMP and WebP files by content, whatever their suffix; they become RGB
     (see `images.decode_image`; an EXIF rotation is not applied). Hidden files and folders are left
     alone, and so are other files unless their suffix says that they are images. Links to folders
     are followed, each real folder once (see `images.image_files`). Every image is decoded once
-    here, which finds corrupt ones before the training starts; an epoch decodes them all anyway.
-    Images of one shape that take up to 1 GiB stay decoded in memory; others are read from disk
-    again. A `test/` without class folders has no labels and is left out.
+    here, which finds corrupt ones before the training starts and gives the pixels' mean; files that
+    were decoded before and did not change since are not (see `remembered.Remembered`). Images of
+    one shape that take up to 1 GiB stay decoded in memory; others are read from disk again. A
+    `test/` without class folders has no labels and is left out.
 
     Args:
         path: The folder.
         skip_corrupt: Boolean. Whether corrupt images, and those with too many pixels, are left out
             and counted instead of refused.
         max_pixels: Int. How many pixels an image may have by its header. Defaults to 50 million.
+        only_test: Boolean. Whether to look at the images of `test/` alone, if there is one.
+            Defaults to `False`.
 
     Returns:
         `Archive`; its only split is `train` where the class folders are not below `train/`.
@@ -49,6 +52,8 @@ def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
     path = os.path.abspath(path)
     roots = _split_roots(path)
     class_names = _class_names(roots)
+    if only_test and "test" in roots:
+        roots = {"test": roots["test"]}
     places = [(split, label) for split in roots for label in range(len(class_names))]
     folders = [os.path.join(roots[split], class_names[label]) for split, label in places]
     files, labels, splits = [], [], []
@@ -58,7 +63,7 @@ def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
         splits += [split] * len(found)
     files, labels, splits = np.array(files, object), np.array(labels, np.int64), np.array(splits)
     _require_images(roots, class_names, labels, splits)
-    images, sound = read_files(files, skip_corrupt, max_pixels)
+    images, sound = read_files(files, skip_corrupt, max_pixels, path)
     files, labels, splits = files[sound], labels[sound], splits[sound]
     _require_images(roots, class_names, labels, splits)
     shuffle = np.random.default_rng(_ORDER_SEED).permutation

@@ -48,7 +48,7 @@ def open_list(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
         raise UserError(f"{path} must name two classes or more. Received: {class_names[0]}")
     if "train" not in splits:
         raise UserError(f"{path} must have rows of the split train. Received: none")
-    images, sound = read_files(files, skip_corrupt, max_pixels)
+    images, sound = read_files(files, skip_corrupt, max_pixels, path)
     files, labels, splits = files[sound], labels[sound], splits[sound]
     shuffle = np.random.default_rng(_ORDER_SEED).permutation
     return Archive(

@@ -25,7 +25,7 @@ def statistics(source):
 
     The published ones for cifar10, cifar100, imagenet2012, mnist and fashion_mnist. Otherwise over
     every pixel of the images as they are stored: exactly over all of a set that is decoded in
-    memory, and over 10,000 images (always the same ones) of a larger one.
+    memory or was read from files, and over 10,000 images (always the same ones) of another.
 
     Args:
         source: `Source` of the training images.
@@ -39,22 +39,35 @@ def statistics(source):
     """
     if source.name in PUBLISHED:
         return PUBLISHED[source.name]
-    if source.loads_batches or source.num_examples <= SAMPLE:
-        references = source.in_order()
-    else:
-        references = source.sample(SAMPLE)
-
-    def sums(reference):
-        pixels = tf.cast(source.load(reference)[0], tf.int64)
-        pixels = tf.reshape(pixels, (-1, source.channels))
-        count = tf.fill((source.channels,), tf.shape(pixels, tf.int64)[0])
-        return tf.stack([count, tf.reduce_sum(pixels, 0), tf.reduce_sum(pixels * pixels, 0)])
-
-    references = references.batch(256) if source.loads_batches else references
-    partial = references.map(sums, num_parallel_calls=tf.data.AUTOTUNE)
-    with reading():
-        total = np.sum(list(partial.as_numpy_iterator()), axis=0)
+    known = getattr(getattr(source, "images", None), "sums", None)
+    total = _read_sums(source) if known is None else known[source.indices].sum(0)
+    total = np.array([np.full(source.channels, total[0]), *total[1:].reshape(2, -1)])
     channels = [[int(number) for number in column] for column in total.T]  # exact integers
     mean = tuple(s / n / 255 for n, s, _ in channels)
     std = tuple(math.sqrt(n * squares - s * s) / n / 255 or 1.0 for n, s, squares in channels)
     return mean, std
+
+
+def pixel_sums(images):
+    """Number of pixels, and sum and sum of squares of each channel: int64 `(1 + 2 * channels,)`.
+
+    Args:
+        images: uint8 tensor `(..., channels)`.
+    """
+    pixels = tf.cast(tf.reshape(images, (-1, images.shape[-1])), tf.int64)
+    count = tf.shape(pixels, tf.int64)[:1]
+    return tf.concat([count, tf.reduce_sum(pixels, 0), tf.reduce_sum(pixels * pixels, 0)], 0)
+
+
+def _read_sums(source):
+    """The `pixel_sums` of a whole set, or of a sample of a large one that is not in memory."""
+    if source.loads_batches or source.num_examples <= SAMPLE:
+        references = source.in_order()
+    else:
+        references = source.sample(SAMPLE)
+    references = references.batch(256) if source.loads_batches else references
+    partial = references.map(
+        lambda reference: pixel_sums(source.load(reference)[0]), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    with reading():
+        return np.sum(list(partial.as_numpy_iterator()), axis=0)

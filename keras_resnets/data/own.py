@@ -86,7 +86,7 @@ def from_files(paths, labels, class_names=None, skip_corrupt=False, max_pixels=M
             raise UserError(f"`paths` must be files. Received: {printable(file)}")
     numbers, class_names = number_labels(labels, len(files), class_names)
     files = np.array(files, object)
-    images, sound = read_files(files, skip_corrupt, max_pixels)
+    images, sound = read_files(files, skip_corrupt, max_pixels, _common(files))
     files = files[sound]
     return Source(
         name="files",
@@ -98,6 +98,11 @@ def from_files(paths, labels, class_names=None, skip_corrupt=False, max_pixels=M
         num_skipped=int(np.sum(~sound)),
         stamps=file_stamps(files, ""),
     )
+
+
+def _common(files):
+    """The folder that all files are in: what they are remembered under."""
+    return os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
 
 
 def number_labels(labels, count, class_names):

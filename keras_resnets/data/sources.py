@@ -26,11 +26,14 @@ class Images:
         read: Function from a string of `values`, and a `window` as `images.decode_image` takes it
             or `None`, to uint8 `(height, width, channels)`.
         shape: `(height, width, channels)`; height and width `None` where they differ.
+        sums: int64 array `(images, 1 + 2 * channels)`, what `moments.pixel_sums` gives of each; or
+            `None`, if that is not known. Defaults to `None`.
     """
 
     values: tf.Tensor
     read: Callable
     shape: tuple
+    sums: np.ndarray | None = None
 
     @classmethod
     def decoded(cls, array):
@@ -50,12 +53,16 @@ class Images:
         return cls(values, read, shape)
 
     @classmethod
-    def files(cls, paths, max_pixels=MAX_PIXELS):
+    def files(cls, paths, max_pixels=MAX_PIXELS, sums=None):
         """Images read from disk each time, RGB."""
         with tf.device("CPU"):
             # As bytes: a file's name need not be UTF-8.
             values = tf.constant([os.fsencode(path) for path in paths], tf.string)
-        return cls(values, lambda row, window: read_image(row, max_pixels, window), (None, None, 3))
+
+        def read(row, window):
+            return read_image(row, max_pixels, window)
+
+        return cls(values, read, (None, None, 3), sums)
 
     @property
     def is_decoded(self):

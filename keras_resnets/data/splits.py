@@ -79,12 +79,13 @@ def load_splits(
         legal = ", ".join(Splits._fields)
         raise UserError(f"`splits` must be a tuple of {legal}. Received: splits={splits!r}")
     given = {"train": train_split, "validation": validation_split, "test": test_split}
-    archive = _open(dataset, data_dir, download, skip_corrupt, max_pixels)
+    only_test = tuple(splits) == ("test",) and not any(given.values())
+    archive = _open(dataset, data_dir, download, skip_corrupt, max_pixels, only_test)
     selections = _select(archive, given, seed, splits)
     return Splits(**archive.sources({part: selections[part] for part in splits}))
 
 
-def _open(dataset, data_dir, download, skip_corrupt, max_pixels):
+def _open(dataset, data_dir, download, skip_corrupt, max_pixels, only_test):
     if dataset == "digits":
         return open_digits()
     is_path = isinstance(dataset, os.PathLike)
@@ -94,7 +95,7 @@ def _open(dataset, data_dir, download, skip_corrupt, max_pixels):
     if path.endswith(".csv") and not os.path.isdir(path):
         return open_list(path, skip_corrupt, max_pixels)
     if os.path.isdir(path) or is_path:
-        return open_folder(path, skip_corrupt, max_pixels)
+        return open_folder(path, skip_corrupt, max_pixels, only_test)
     from keras_resnets.data.tfds_archive import open_tfds  # tfds is imported only where it is used
 
     return open_tfds(dataset, os.fspath(data_dir) if data_dir else None, download, max_pixels)
