@@ -196,6 +196,10 @@ def test_model_options():
         {"mix": "mixup:p=0.7,cutmix:p=0.7"},
         {"repeats": 0},
         {"train_image_size": -1},
+        {"train_image_size": "128,160"},
+        {"train_image_size": "2:128"},
+        {"train_image_size": "128,6:160,6:192"},
+        {"train_image_size": "a:128"},
     ],
     ids=lambda changes: "-".join(changes),
 )

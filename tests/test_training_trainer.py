@@ -346,3 +346,24 @@ def test_a_recipe_mixes_repeats_and_trains_on_smaller_images(tmp_path, monkeypat
     assert results["best"]["epoch"] == 1
     longer = train(dataclasses.replace(recipe, epochs=2), tmp_path / "run")  # goes on
     assert longer["last"]["epoch"] == 2
+
+
+def test_sizes_that_grow_by_epoch(tmp_path, monkeypatch):
+    """4 pixels, 6 from the second epoch, 8 in the last: stopped or not, the same weights."""
+    seen, make = [], data.training_dataset
+
+    def spied(*arguments, **options):
+        seen.append((options["first_epoch"], options["image_size"]))
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(data, "training_dataset", spied)
+    settings = {**SETTINGS, "train_image_size": "4,1:6,3:8", "schedule": "piecewise"}
+    for epochs in (2, 4):
+        train(Recipe(**settings, epochs=epochs), tmp_path / "parted")
+    assert seen == [(0, (4, 4)), (1, (6, 6)), (2, (6, 6)), (3, (8, 8))]
+    seen.clear()
+    train(Recipe(**settings, epochs=4), tmp_path / "whole")
+    assert seen == [(0, (4, 4)), (1, (6, 6)), (3, (8, 8))]
+    parted, whole = (load_model(tmp_path / name / "last.keras") for name in ("parted", "whole"))
+    for ours, theirs in zip(parted.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

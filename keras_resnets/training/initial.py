@@ -7,6 +7,7 @@ from keras_resnets.checks import must
 from keras_resnets.models import Preprocessing, create_model
 from keras_resnets.models.freezing import freeze
 from keras_resnets.models.stems import STEMS
+from keras_resnets.training.recipe_values import parse_sizes
 
 DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
 # The share of an image's shorter side that the central crop keeps: 224 of 256.
@@ -58,13 +59,22 @@ def input_size(source, image_size):
     return source.image_shape[:2] if source.image_shape else DEFAULT_SIZE
 
 
-def training_size(recipe, size):
-    """`(height, width)` of the images that a recipe trains on, for an input of `size`.
+def training_sizes(recipe, size):
+    """The sizes of the images that a recipe trains on, for an input of `size`.
 
     Random areas make things look larger than central crops do: a network trained at 176 pixels is
     at its best at 224 (Touvron et al. 2019, "Fixing the train-test resolution discrepancy").
+
+    Returns:
+        List of pairs (first epoch from 0, `(height, width)`), at least one.
     """
-    return (recipe.train_image_size,) * 2 if recipe.train_image_size else tuple(size)
+    sizes = parse_sizes(recipe.train_image_size)
+    return [(epoch, (side, side)) for epoch, side in sizes] or [(0, tuple(size))]
+
+
+def _is_free(recipe, size):
+    """Whether a network must take any size, as it is trained on another one than it is for."""
+    return any(own != tuple(size) for _, own in training_sizes(recipe, size))
 
 
 def make_preprocessing(source, image_size=0):
@@ -107,7 +117,7 @@ def make_network(recipe, source, preprocessing, size, config=None):
     if config and recipe.init:  # which decided some options, and may be gone
         model = create_model(config["registry_name"], **config["options"])
     else:
-        sides = size if training_size(recipe, size) == tuple(size) else (None, None)
+        sides = (None, None) if _is_free(recipe, size) else size
         model = create_model(
             recipe.model,
             num_classes=len(source.class_names),
@@ -116,7 +126,7 @@ def make_network(recipe, source, preprocessing, size, config=None):
             **recipe.model_options(),
         )
     theirs = model.preprocessing
-    if not config and training_size(recipe, size) != tuple(size) and not preprocessing.resize:
+    if not config and _is_free(recipe, size) and not preprocessing.resize:
         preprocessing = dataclasses.replace(preprocessing, resize=tuple(size))
     if config:
         preprocessing = Preprocessing(**config["preprocessing"])

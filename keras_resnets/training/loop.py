@@ -8,7 +8,7 @@ from keras_resnets import data
 from keras_resnets.analysis.gradient_log import GradientNorms
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopAfterEpoch
 from keras_resnets.training.console import make_console
-from keras_resnets.training.initial import training_size
+from keras_resnets.training.initial import training_sizes
 from keras_resnets.training.interruption import Signals
 from keras_resnets.training.watch import Watch
 
@@ -60,10 +60,17 @@ class Loop:
                 elif step:  # the rest of an epoch goes alone, as `fit` knows whole ones only
                     self._fit(epoch, epoch + 1, step, full_epoch, callbacks)
                 epoch += step > 0
-                if epoch < self.recipe.epochs:
-                    self._fit(epoch, self.recipe.epochs, 0, full_epoch, callbacks)
+                for first, last in self._stages(epoch):
+                    self._fit(first, last, 0, full_epoch, callbacks)
             finally:
                 console.close()
+
+    def _stages(self, epoch):
+        """Pairs of the first epoch of images of one size and that after its last, from `epoch`."""
+        changes = [first for first, _ in training_sizes(self.recipe, self.size) if first > epoch]
+        ends = [*(first for first in changes if first < self.recipe.epochs), self.recipe.epochs]
+        starts = [epoch, *ends[:-1]]
+        return [(first, last) for first, last in zip(starts, ends, strict=True) if first < last]
 
     def _callbacks(self, watch, signals, console, summaries):
         recipe, run = self.recipe, self.run_directory
@@ -96,6 +103,8 @@ class Loop:
     def _fit(self, first, last, skipped, full_epoch, callbacks):
         recipe = self.recipe
         epoch, step = divmod(first * self.steps + skipped, full_epoch)
+        sizes = training_sizes(recipe, self.size)
+        image_size = [own for begin, own in sizes if begin <= first][-1]
         batches = data.training_dataset(
             self.splits.train,
             self.model.preprocessing,
@@ -104,7 +113,7 @@ class Loop:
             recipe.seed,
             first_epoch=epoch,
             first_step=step,
-            image_size=training_size(recipe, self.size),
+            image_size=image_size,
             repeat=True,
             mix=recipe.mix,
             repeats=recipe.repeats,

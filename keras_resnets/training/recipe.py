@@ -11,7 +11,7 @@ from keras_resnets.images import MAX_PIXELS
 from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
 from keras_resnets.training.losses import CLASS_WEIGHTS, LOSSES
 from keras_resnets.training.optimizer import MOMENTUM_FORMS
-from keras_resnets.training.recipe_values import as_type, parse_options
+from keras_resnets.training.recipe_values import as_type, parse_options, parse_sizes
 from keras_resnets.training.schedules import SCHEDULES, check_schedule
 from keras_resnets.training.updates import DECAYS
 
@@ -69,9 +69,9 @@ class Recipe:
     image_size: int = _field(
         "Side of the square input in pixels; 0 is that of the set's images, or 224.", default=0
     )
-    train_image_size: int = _field(
-        "Side of the images that are trained on; 0 is image_size, which the scores are for.",
-        default=0,
+    train_image_size: tuple = _field(
+        "Side of the training images if another: 176, or by epoch 128,6:160,12:192; else empty.",
+        default=(),
     )
     augment: tuple = _field(
         "Training augmentation, comma-separated: pad_crop:padding=4,flip:p=0.5.", default=()
@@ -189,6 +189,7 @@ class Recipe:
                 self._must(field.name, value in choices, f"one of {choices}")
         self._check_ranges()
         check_schedule(self, self.lr)
+        parse_sizes(self.train_image_size)
         self.model_options()
         parse_augment(self.augment)
         parse_mix(self.mix)
@@ -199,7 +200,6 @@ class Recipe:
             ("epochs", 1),
             ("steps_per_epoch", 0),
             ("image_size", 0),
-            ("train_image_size", 0),
             ("max_pixels", 1),
             ("repeats", 1),
             ("log_gradients", 0),

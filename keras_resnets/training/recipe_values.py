@@ -33,6 +33,30 @@ def parse_options(entries):
     return options
 
 
+def parse_sizes(entries):
+    """Sides of training images by epoch, from `176` or `128, 6:160, 12:192`.
+
+    Args:
+        entries: Sequence of strings.
+
+    Returns:
+        Tuple of pairs (epoch from 0, side in pixels) in the order of their epochs.
+
+    Raises:
+        UserError: If an entry is something else, or the epochs do not begin with 0 and rise.
+    """
+    sizes = []
+    for place, entry in enumerate(entries):
+        epoch, colon, side = entry.rpartition(":")
+        epoch = epoch if colon else ("0" if place == 0 else "")
+        legal = "a side in pixels, and more of them as epoch:side with epochs that rise"
+        is_legal = epoch.isdecimal() and side.isdecimal() and 0 < int(side) < 2**15
+        is_legal = is_legal and (int(epoch) > sizes[-1][0] if sizes else int(epoch) == 0)
+        must("train_image_size", ",".join(entries), is_legal, legal)
+        sizes.append((int(epoch), int(side)))
+    return tuple(sizes)
+
+
 def _literal(text):
     """A Python literal (true, false and none in any case), or else the text itself."""
     word = text.capitalize()
@@ -56,6 +80,8 @@ def as_type(field, value):
         return ""
     if field.name == "boundaries":
         return _floats(field.name, _split(value))
+    if field.name == "train_image_size" and isinstance(value, numbers.Integral):
+        value = str(value)
     if field.type is tuple:
         legal, entries = "a sequence of strings", _split(value)
         if field.name == "option":
