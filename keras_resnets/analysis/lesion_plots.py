@@ -29,7 +29,10 @@ def plot_single_lesions(results, path, title=None):
     axes.set_ylim(bottom=0)
     drawing.finish(axes, "deleted block", "test error (%)")
     figure.suptitle(title or "", fontsize=12)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)
+    if len(results) > 1:
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    columns = 2 if max(map(len, results)) <= 14 else 1  # long labels would squeeze the axes
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, fontsize=9)
     drawing.save(figure, path)
 
 
