@@ -16,7 +16,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-pytest_plugins = ("weights_helpers",)  # the fixture `write`
+pytest_plugins = ("weights_helpers", "recipe_helpers")  # the fixtures `write`, `script`, `parse`
 
 
 @pytest.fixture(autouse=True)

@@ -256,7 +256,7 @@ class Recipe:
             if field.metadata.get("repeatable"):
                 lines += [f"--{field.name}={entry}" for entry in value]
             elif field.type is tuple:
-                entries = (str(v).removesuffix(".0") for v in value)
+                entries = (f"{v:.15g}" if isinstance(v, float) else str(v) for v in value)
                 lines.append(f"--{field.name}={','.join(entries)}")
             elif field.type is bool:
                 lines.append(f"--{field.name}={str(value).lower()}")
