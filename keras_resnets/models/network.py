@@ -16,6 +16,7 @@ from keras_resnets.models.graph import ordered_layers
 from keras_resnets.models.options import Options, without_unused
 from keras_resnets.models.policies import dtype_policy
 from keras_resnets.models.records import Block, Plan, StageRecord, StemRecord
+from keras_resnets.models.several_hosts import SeveralHosts
 
 # Of the configs in .keras files. 1 had only the options that a call may change, and ordered the
 # layers of skippable branches by their blocks' order of merges.
@@ -37,7 +38,7 @@ class _Identity:
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
-class Network(keras.Model):
+class Network(SeveralHosts, keras.Model):
     """A functional `keras.Model` that remembers how it was built.
 
     Its config is the registry name and the options, not the list of its layers: a `.keras` file
