@@ -35,6 +35,48 @@ class SeveralHosts:
         return super()._make_function(step_function)
 
 
+def mean_over_hosts(strategy, variables):
+    """Sets each copy of variables to the mean of all copies, where there are several hosts.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        variables: List of `keras.Variable`s of floats. All workers call this with the same ones.
+    """
+    if not variables or not is_on_several_hosts(strategy):
+        return
+    values = [tf.cast(tf.identity(variable.value), tf.float32) for variable in variables]
+    flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
+    means = tf.split(all_reduce(strategy, "MEAN", flat), [tf.size(value) for value in values])
+    for variable, value, mean in zip(variables, values, means, strict=True):
+        variable.assign(tf.cast(tf.reshape(mean, value.shape), variable.dtype))
+
+
+def all_reduce(strategy, reduction, vector):
+    """The sum or the mean of what all replicas have, those of a host the same.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        reduction: `"SUM"` or `"MEAN"`.
+        vector: Tensor `(n,)` of this host. All workers call this with as long ones.
+
+    Returns:
+        Tensor `(n,)`, the same on all.
+    """
+    return _reducer(strategy, reduction, vector.dtype)(vector)
+
+
+@functools.cache
+def _reducer(strategy, reduction, dtype):
+    def reduce(vector):
+        return tf.distribute.get_replica_context().all_reduce(reduction, tf.identity(vector))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], dtype)])
+    def reducer(vector):
+        return strategy.experimental_local_results(strategy.run(reduce, args=(vector,)))[0]
+
+    return reducer
+
+
 def _as_rows(step_function):
     """The step function with an axis in front of all results, which Keras reduces over."""
 

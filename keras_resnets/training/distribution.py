@@ -95,6 +95,12 @@ def _multi_worker(cluster):
         return tf.distribute.MultiWorkerMirroredStrategy(cluster.resolver())
     except RuntimeError as error:
         raise UserError(f"the workers cannot be connected: {error}") from None
+    except tf.errors.OpError as error:  # a port that is taken, or workers that do not come
+        lines = str(error.message).strip().splitlines() or [type(error).__name__]
+        raise OSError(
+            f"worker {cluster.index}, {cluster.workers[cluster.index]}, cannot be connected with "
+            f"the others: {lines[0]}"
+        ) from error
 
 
 def shard_of(strategy):
