@@ -69,7 +69,8 @@ def evaluation_shard(source, prepare, batch_size, replicas, shard):
         return batches.map(read, num_parallel_calls=tf.data.AUTOTUNE)
     references = batches.unbatch()
     full, rest = divmod(source.num_examples, batch_size)
-    parts = [references.take(full * size_of(batch_size)), references.skip(full * size_of(batch_size))]
+    whole = full * size_of(batch_size)
+    parts = [references.take(whole), references.skip(whole)]
     sizes = [size_of(batch_size), size_of(rest)]
     read_parts = [
         part.map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(size)

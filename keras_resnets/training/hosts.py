@@ -136,9 +136,10 @@ class Hosts:
         signs = ("ollective", "heartbeat", "oordination", "/job:worker")
         if self.count == 1 or not isinstance(error, kinds):
             return None
-        if not any(sign in str(error.message) for sign in signs):
+        message = str(error.message)
+        if not any(sign in message for sign in signs):
             return None
-        gone = re.search(r"/job:worker/(?:replica:0/)?task:(\d+)\s+The tasks? ha", str(error.message))
+        gone = re.search(r"heartbeats\):\s+/job:worker/(?:replica:0/)?task:(\d+)", message)
         who = f"worker {gone[1]}" if gone else "another worker"
         return (
             f"{who} has stopped or cannot be reached, see its own output; started again, all of "
