@@ -8,14 +8,17 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_resnets import Preprocessing, data
 from keras_resnets.errors import UserError
 from keras_resnets.training import make_strategy
 from keras_resnets.training.cluster import Cluster, find_cluster
+from keras_resnets.training.hosts import Hosts
 
 WORKER = """
 import json, os, signal, sys
@@ -294,6 +297,19 @@ def as_files(source, folder):
         Image.fromarray(image[..., 0]).convert("RGB").save(paths[-1])
         names.append(str(label))
     return data.from_files(paths, names)
+
+
+def test_a_worker_of_two_devices_gives_each_its_part_of_a_batch():
+    strategy = types.SimpleNamespace(
+        num_replicas_in_sync=4, distribute_datasets_from_function=lambda made: made(None)
+    )
+    hosts = Hosts(tf.distribute.get_strategy())
+    hosts.strategy, hosts.count = strategy, 2
+    whole = tf.data.Dataset.from_tensors((tf.range(6), tf.ones((6, 3)))).repeat(2)
+    for dataset in (whole, whole.unbatch().batch(6)):  # of a known size, and of one that varies
+        images, labels = zip(*hosts.distribute(dataset).as_numpy_iterator(), strict=True)
+        np.testing.assert_array_equal(images, [[0, 1, 2], [3, 4, 5]] * 2)
+        np.testing.assert_array_equal(labels, np.ones((4, 3, 3)))
 
 
 def test_shards_that_are_none():

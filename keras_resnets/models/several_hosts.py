@@ -10,6 +10,8 @@ import functools
 
 import tensorflow as tf
 
+from keras_resnets.layers.normalization import average_copies
+
 
 def is_on_several_hosts(strategy):
     """Whether a strategy has replicas in other processes too."""
@@ -44,6 +46,8 @@ def mean_over_hosts(strategy, variables):
     """
     if not variables or not is_on_several_hosts(strategy):
         return
+    for variable in variables:
+        average_copies(variable)
     values = [tf.cast(tf.identity(variable.value), tf.float32) for variable in variables]
     flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
     means = tf.split(all_reduce(strategy, "MEAN", flat), [tf.size(value) for value in values])

@@ -12,6 +12,9 @@ from keras_resnets.training.cluster import find_cluster
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
 # Far fewer are of use: each replica is a copy of the graph, and a million would never start.
 MOST_DEVICES = 64
+# A worker that is not heard of for so long is gone, and the others end. A loaded machine may be
+# silent for 10 seconds; in a minute, all shall have ended.
+HEARTBEAT_SECONDS = 20
 
 
 def make_strategy(name="auto", logical_devices=1):
@@ -90,7 +93,18 @@ def _mirrored(devices):
 
 @functools.cache
 def _multi_worker(cluster):
+    # Private, as nothing public sets the heartbeat; hence not at the top.
+    from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
+    from tensorflow.python.eager import context
+
     _grow_gpu_memory()
+    job = coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(cluster.workers))
+    context.context().configure_coordination_service(  # as the strategy does, which waits 10 s
+        service_type="standalone",
+        service_leader="/job:worker/replica:0/task:0",
+        heartbeat_timeout_in_ms=HEARTBEAT_SECONDS * 1000,
+        coordinated_jobs=[job],
+    )
     try:
         return tf.distribute.MultiWorkerMirroredStrategy(cluster.resolver())
     except RuntimeError as error:
@@ -107,8 +121,8 @@ def shard_of(strategy):
     """`(worker, workers)`: the place of this process among those of a strategy."""
     if not is_on_several_hosts(strategy):
         return 0, 1
-    cluster = find_cluster()
-    return cluster.index, len(cluster.workers)
+    resolver = strategy.cluster_resolver
+    return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
 
 
 def describe_devices(strategy):

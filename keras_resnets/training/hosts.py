@@ -141,9 +141,10 @@ class Hosts:
             return None
         gone = re.search(r"heartbeats\):\s+/job:worker/(?:replica:0/)?task:(\d+)", message)
         who = f"worker {gone[1]}" if gone else "another worker"
+        reason = re.search(r"Collective ops is aborted by: (.*)", message) or [message, message]
         return (
             f"{who} has stopped or cannot be reached, see its own output; started again, all of "
-            "them go on after the last checkpoint"
+            f"them go on after the last checkpoint. TensorFlow says: {reason[1].splitlines()[0]}"
         )
 
     def say(self, *lines):
