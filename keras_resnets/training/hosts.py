@@ -133,7 +133,7 @@ class Hosts:
             tf.errors.DeadlineExceededError,
             tf.errors.InternalError,
         )
-        signs = ("ollective", "heartbeat", "oordination", "/job:worker")
+        signs = ("ollective", "heartbeat", "oordination")
         if self.count == 1 or not isinstance(error, kinds):
             return None
         message = str(error.message)

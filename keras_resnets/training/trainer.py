@@ -73,7 +73,7 @@ def train(recipe, run_dir, splits=None):
         hosts.say(interruption)
         raise interruption.as_exit() from None
     except tf.errors.OpError as error:
-        reason = data_error(error) or hosts.lost(error)
+        reason = hosts.lost(error) or data_error(error)
         if reason is None:
             raise
         raise OSError(reason) from error
@@ -83,7 +83,7 @@ def train(recipe, run_dir, splits=None):
 
 def _train(recipe, run, splits, hosts):
     start = run.start()
-    hosts.require_same(f"{start} {start.path}", f"checkpoints in {run.path}")
+    hosts.require_same(f"{start} {start.path and start.path.name}", f"checkpoints in {run.path}")
     history = start.history
     if start.step and len(history) >= recipe.epochs:
         raise UserError(
@@ -131,7 +131,7 @@ def _train(recipe, run, splits, hosts):
             ) from error
         except tf.errors.OpError as error:
             reason = data_error(error)
-            if reason is None:
+            if reason is None or hosts.lost(error):
                 raise
             raise OSError(
                 f"{reason}. Put that right, and the same command goes on after "
