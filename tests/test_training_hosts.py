@@ -1,4 +1,8 @@
-"""Several hosts: clusters, shards, and trainings by processes that talk over loopback."""
+"""Several hosts: clusters, shards, and trainings by processes that talk over loopback.
+
+The one training of two workers that is not marked slow took 169 s on 2 busy cores, as it starts
+four processes; of the slow ones, a killed worker took 330 s, the others 40 and 79 s.
+"""
 
 import csv
 import json
