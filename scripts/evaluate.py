@@ -12,6 +12,7 @@ from absl import flags
 from cli import COUNT, run
 
 from keras_resnets.errors import UserError
+from keras_resnets.training.cluster import find_cluster
 from keras_resnets.training.distribution import STRATEGIES, make_strategy
 
 _RUN_DIR = flags.DEFINE_string(
@@ -37,7 +38,7 @@ flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")
 flags.DEFINE_boolean("skip_corrupt", None, "Leave unreadable images out and count them.")
 flags.DEFINE_integer("max_pixels", None, "Refuse images that have more pixels.", **COUNT)
 flags.DEFINE_integer("batch_size", None, "Images at a time, over all replicas.", **COUNT)
-_STRATEGY = flags.DEFINE_enum("strategy", "auto", STRATEGIES, "As in scripts/train.py.")
+_STRATEGY = flags.DEFINE_enum("strategy", "auto", STRATEGIES[:3], "As in scripts/train.py.")
 _LOGICAL_DEVICES = flags.DEFINE_integer("logical_devices", 1, "As in scripts/train.py.")
 flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
 
@@ -55,6 +56,8 @@ def main():
         path = os.path.join(run_dir, f"{_CHECKPOINT.value}.keras")
     folder = os.path.join(run_dir, "evaluation") if run_dir else f"{path}_evaluation"
     image_set = which_images(run_dir)
+    if find_cluster():
+        raise UserError("TF_CONFIG or Slurm names several workers: evaluation takes one process")
     with make_strategy(_STRATEGY.value, _LOGICAL_DEVICES.value).scope():
         model = load_model(path)
     if getattr(model, "preprocessing", None):

@@ -112,7 +112,9 @@ def whole(folder):
     """A run that nothing stopped."""
     code, output, errors = finish(start(folder))
     assert code == 0, errors
-    assert output[0] == "devices: 1 x CPU, replicas: 1, batch: 32 = 1 x 32, precision: float32"
+    assert output[0] == (
+        "devices: 1 x CPU, replicas: 1, batch: 32 = 1 x 32, precision: float32, XLA: off"
+    )
     assert output[1] == (
         "resnet_cifar on digits: 256 training, 44 validation, 50 test images; 8 steps an epoch, "
         "25 epochs, 200 steps; piecewise learning rate that changes at steps 80"

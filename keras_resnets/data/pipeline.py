@@ -13,6 +13,7 @@ from keras_resnets.data import augment as augmentation
 from keras_resnets.data.mixing import parse_mix
 from keras_resnets.data.operations import Context, Operation, RandomResizedCrop
 from keras_resnets.data.repeated import repeated
+from keras_resnets.data.shards import check_shard, evaluation_shard, training_rows
 from keras_resnets.errors import UserError
 from keras_resnets.images import Preprocessing, resize, resize_window
 
@@ -33,6 +34,7 @@ def training_dataset(
     labels="one_hot",
     mix=(),
     repeats=1,
+    shard=(0, 1),
 ):
     """Batches of augmented images, for one epoch after another.
 
@@ -74,11 +76,15 @@ def training_dataset(
             none.
         repeats: Int. How often an epoch shows an image, each time augmented in another way; it
             stays as long, so that it shows `1 / repeats` of the images. Defaults to 1.
+        shard: `(worker, workers)`, which part of each global batch is wanted: the first worker's
+            rows come first. All parts together are the batches of one worker, augmented and mixed
+            in the same way; with `mix` each worker decodes the partners of its images too.
+            Defaults to all.
 
     Returns:
         `tf.data.Dataset` of float32 images `(batch_size, height, width, channels)`, standardized,
-        and labels: float32 `(batch_size, classes)`, or int64 `(batch_size,)` if sparse. An epoch
-        is `num_examples // batch_size` steps.
+        and labels: float32 `(batch_size, classes)`, or int64 `(batch_size,)` if sparse; of a shard
+        `batch_size / workers` of them. An epoch is `num_examples // batch_size` steps.
 
     Raises:
         ValueError: If the batch is larger than the source, sizes or channels do not fit, an
@@ -86,6 +92,7 @@ def training_dataset(
     """
     operations = augmentation.parse_augment(augment)
     _check_types(source, preprocessing, batch_size)
+    check_shard(shard, batch_size)
     encode = _encoder(labels, source)
     mixing, source = parse_mix(mix), repeated(source, repeats)
     must("labels", labels, not mixing or labels == "one_hot", "'one_hot' with `mix`")
@@ -111,19 +118,31 @@ def training_dataset(
     used = steps * batch_size
     must("first_step", first_step, first_step in range(steps), f"in 0..{steps - 1}")
     drawn = (*operations, mixing) if mixing else operations
+    rows = training_rows(shard, batch_size, bool(mixing))
+    kept = batch_size // shard[1]
 
     def one_epoch(epoch):
         numbers = augmentation.draw(drawn, seed, epoch, source.num_examples)
         done = tf.where(epoch == first_epoch, first_step * batch_size, 0)
         examples = source.shuffled(seed, epoch).take(used).skip(tf.cast(done, tf.int64))
         examples = examples.batch(batch_size, drop_remainder=True)
-        return examples.map(lambda row, reference: (tf.gather(numbers, row), reference))
+        return examples.map(lambda row, reference: part(tf.gather(numbers, row), reference))
+
+    def part(numbers, reference):
+        if shard[1] == 1:
+            return numbers, reference
+        if mixing:  # by the numbers of the first image of the global batch
+            ours = numbers.shape[1] - mixing.numbers
+            mixed = tf.repeat(numbers[:1, ours:], batch_size, axis=0)
+            numbers = tf.concat([numbers[:, :ours], mixed], axis=1)
+        return tf.nest.map_structure(lambda values: tf.gather(values, rows), (numbers, reference))
 
     def finish(operations):
         def finished(images, classes, numbers):
             images = augmentation.apply(operations, images, numbers, context)
             batch = preprocessing.standardize(images), encode(classes)
-            return mixing(*batch, numbers[:, -mixing.numbers :]) if mixing else batch
+            batch = mixing(*batch, numbers[:, -mixing.numbers :]) if mixing else batch
+            return tuple(part[:kept] for part in batch) if len(rows) > kept else batch
 
         return finished
 
@@ -148,7 +167,7 @@ def training_dataset(
         )
     else:
         dataset = dataset.unbatch().map(begin, num_parallel_calls=parallel_calls)
-        dataset = dataset.batch(batch_size, drop_remainder=True)
+        dataset = dataset.batch(len(rows), drop_remainder=True)
         dataset = dataset.map(finish(operations[first:]), num_parallel_calls=parallel_calls)
     if repeat is not True and not first_step:  # `fit` asks how many there are
         count = _count(repeat) * steps
@@ -156,7 +175,9 @@ def training_dataset(
     return _deterministic(dataset)
 
 
-def evaluation_dataset(source, preprocessing, batch_size=128, replicas=1, labels="one_hot"):
+def evaluation_dataset(
+    source, preprocessing, batch_size=128, replicas=1, labels="one_hot", shard=(0, 1)
+):
     """Every example once, in order, prepared as `preprocessing` says.
 
     Args:
@@ -167,6 +188,8 @@ def evaluation_dataset(source, preprocessing, batch_size=128, replicas=1, labels
             Defaults to 1.
         labels: String, `"one_hot"` or `"sparse"`, as for `training_dataset`. Defaults to
             `"one_hot"`.
+        shard: `(worker, workers)`, which part of each global batch is wanted; each has the same
+            number of batches. Defaults to all.
 
     Returns:
         `tf.data.Dataset` of known cardinality of float32 images `(batch, height, width,
@@ -198,6 +221,8 @@ def evaluation_dataset(source, preprocessing, batch_size=128, replicas=1, labels
         rest = [[0, 0]] * (classes.shape.rank - 1)
         return images, tf.pad(classes, [[0, missing], *rest]), weights
 
+    if shard[1] > 1:
+        return _deterministic(evaluation_shard(source, prepare, batch_size, replicas, shard))
     dataset = source.in_order()
     if source.loads_batches:
         dataset = dataset.batch(batch_size).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)

@@ -16,6 +16,7 @@ from keras_resnets.models.graph import ordered_layers
 from keras_resnets.models.options import Options, without_unused
 from keras_resnets.models.policies import dtype_policy
 from keras_resnets.models.records import Block, Plan, StageRecord, StemRecord
+from keras_resnets.models.several_hosts import SeveralHosts, mean_over_hosts
 
 # Of the configs in .keras files. 1 had only the options that a call may change, and ordered the
 # layers of skippable branches by their blocks' order of merges.
@@ -37,7 +38,7 @@ class _Identity:
 
 
 @keras.saving.register_keras_serializable(package="keras_resnets")
-class Network(keras.Model):
+class Network(SeveralHosts, keras.Model):
     """A functional `keras.Model` that remembers how it was built.
 
     Its config is the registry name and the options, not the list of its layers: a `.keras` file
@@ -297,10 +298,19 @@ class Network(keras.Model):
         replica's. `evaluate`, `predict` and `export` call it, and every way of saving does. A
         model composed of our layers with the functional API saves averaged statistics too; before
         it is evaluated on replicas, call each layer's `average_statistics`.
+
+        On several hosts, all workers must call it before one of them saves, which averages the
+        replicas of its host alone.
         """
+        statistics = []
         for layer in self.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.average_statistics()
+                statistics += [layer.moving_mean, layer.moving_variance]
+        optimizer = getattr(self, "optimizer", None)
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+        statistics += getattr(optimizer, "averaged_statistics", [])
+        mean_over_hosts(self.distribute_strategy, statistics)
 
     def evaluate(self, *args, **kwargs):
         self.average_statistics()

@@ -5,11 +5,15 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_resnets.training.averages import averaged_weights, has_averages
+from keras_resnets.training.hosts import Hosts
 from keras_resnets.training.interruption import Interrupted
 from keras_resnets.training.watch import metric_state
 
+# Steps between two times that several workers ask each other whether to stop or to save.
+ASKED = 10
 LOGGED = ("loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy", "val_cross_entropy")
 AVERAGED = ("ema_val_loss", "ema_val_accuracy", "ema_val_cross_entropy")
 
@@ -31,17 +35,20 @@ class Checkpoint(keras.callbacks.Callback):
             to 0.
         every_minutes: Float. Minutes from one checkpoint to the next; 0 is never. Defaults to 0.
         progress: What was saved within the first epoch, or `None`. Defaults to `None`.
+        hosts: `Hosts` of the training, which save and stop together; only where there is one, in a
+            validation too. Defaults to this process.
     """
 
     def __init__(
         self, run, history, watch, batch_size, signals, validation, every_steps=0,
-        every_minutes=0.0, progress=None,
+        every_minutes=0.0, progress=None, hosts=None,
     ):  # fmt: skip
         super().__init__()
         self.run, self.rows, self.watch, self.validation = run, history, watch, validation
         self.batch_size, self.signals = batch_size, signals
         self.every_steps, self.every_seconds = every_steps, 60 * every_minutes
         self.progress = progress
+        self.hosts = hosts or Hosts(tf.distribute.get_strategy())
         self.saved = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -53,22 +60,20 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         if not batch:
             return
-        if self.signals.received is not None or self._is_due():
-            self.trained = time.monotonic()
-            self._save_within({"metrics": metric_state(self.model)})
-
-    def _is_due(self):
         step = len(self.rows) * self.watch.steps_per_epoch + self.watch.done
-        if self.every_steps and step % self.every_steps == 0:
-            return True
-        return 0 < self.every_seconds <= time.monotonic() - self.saved
+        is_due = self.every_steps > 0 and step % self.every_steps == 0
+        if self.hosts.count == 1 or is_due or step % ASKED == 0:
+            is_late = 0 < self.every_seconds <= time.monotonic() - self.saved
+            if ask(self.hosts, self.signals, is_due or is_late):
+                self.trained = time.monotonic()
+                self._save_within({"metrics": metric_state(self.model)})
 
     def on_test_begin(self, logs=None):
         if self.watch.offset < self.watch.steps_per_epoch:
             self.trained = time.monotonic()
 
     def on_test_batch_begin(self, batch, logs=None):
-        if self.signals.received is not None:
+        if self.hosts.count == 1 and ask(self.hosts, self.signals):
             self._save_within({"figures": self.watch.figures})  # Keras has reset the metrics
 
     def _save_within(self, state):
@@ -82,9 +87,10 @@ class Checkpoint(keras.callbacks.Callback):
         }
         self.run.save(self.model, self.rows, progress)
         self.saved = time.monotonic()
-        if self.signals.received is not None:
+        if self.signals.agreed is not None:
+            self.hosts.wait()
             where = f"step {done} of epoch {len(self.rows) + 1}"
-            raise Interrupted(self.signals.received, where)
+            raise Interrupted(self.signals.agreed, where)
 
     def on_epoch_end(self, epoch, logs=None):
         figures = logs | self.watch.figures  # which count the steps of before this process too
@@ -93,12 +99,13 @@ class Checkpoint(keras.callbacks.Callback):
         _require_finite(self.model, logs, "at the end of the epoch")
         steps = self.watch.steps_per_epoch
         rate = steps * self.batch_size / max(self.trained - self.training_started, 1e-9)
+        seconds, rate = self.hosts.gather(time.monotonic() - self.started, rate)[0].tolist()
         row = {
             "epoch": epoch + 1,
             "steps": (epoch + 1) * steps,
             "learning_rate": _float(figures["learning_rate"]),
             **logs,
-            "seconds": round(time.monotonic() - self.started, 2),
+            "seconds": round(seconds, 2),
             "images_per_second": round(rate, 1),
         }
         self.rows.append(row)
@@ -117,13 +124,14 @@ class Checkpoint(keras.callbacks.Callback):
 class StopAfterEpoch(keras.callbacks.Callback):
     """Raises `Interrupted` at the end of an epoch that a signal came in; goes after all others."""
 
-    def __init__(self, signals):
+    def __init__(self, signals, hosts=None):
         super().__init__()
         self.signals = signals
+        self.hosts = hosts or Hosts(tf.distribute.get_strategy())
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.signals.received is not None:
-            raise Interrupted(self.signals.received, f"epoch {epoch + 1}")
+        if ask(self.hosts, self.signals):
+            raise Interrupted(self.signals.agreed, f"epoch {epoch + 1}")
 
 
 class ReseedLayers(keras.callbacks.Callback):
@@ -146,6 +154,13 @@ class ReseedLayers(keras.callbacks.Callback):
             if variable.name == "seed_generator_state":
                 key = keras.ops.convert_to_numpy(variable)[0]
                 variable.assign(np.array([key, step % 2**32], variable.dtype))
+
+
+def ask(hosts, signals, is_due=False):
+    """Whether a worker is to save, or has received a signal, which all then know of."""
+    due, number = hosts.most(is_due, signals.received or 0)
+    signals.agreed = int(number) or None
+    return bool(due or number)
 
 
 def _float(value):

@@ -16,7 +16,7 @@ COLUMNS = (("rate", 9), ("loss", 7), ("accuracy", 8), ("validation", BAR), ("ima
            ("left", 8))
 
 
-def announce(recipe, splits, strategy, steps):
+def announce(recipe, splits, strategy, steps, uses_xla=False):
     """Prints what is trained on what.
 
     Args:
@@ -24,12 +24,13 @@ def announce(recipe, splits, strategy, steps):
         splits: `data.Splits`.
         strategy: `tf.distribute.Strategy`.
         steps: Int. Steps of an epoch.
+        uses_xla: Boolean. Whether steps are compiled by XLA. Defaults to `False`.
     """
     replicas = strategy.num_replicas_in_sync
     print(
         f"devices: {describe_devices(strategy)}, replicas: {replicas}, "
         f"batch: {recipe.batch_size} = {replicas} x {recipe.batch_size // replicas}, "
-        f"precision: {recipe.precision}"
+        f"precision: {recipe.precision}, XLA: {'on' if uses_xla else 'off'}"
     )
     skipped = splits.train.num_skipped
     changes = ", ".join(map(str, boundary_steps(recipe.boundaries, steps)))

@@ -14,6 +14,7 @@ from keras_resnets.data import data_error, evaluation_dataset
 from keras_resnets.data.errors import reading
 from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
+from keras_resnets.models.several_hosts import is_on_several_hosts
 from keras_resnets.training import files
 
 TOP = 5
@@ -130,7 +131,8 @@ def evaluate(model, source, batch_size=128, verbose=0, flip=False):
 
     All replicas of the model's strategy compute logits, from which the figures are computed in
     float64. Any batch size will do: the last batch is padded to a multiple of the replicas, and
-    what comes of the padding is dropped.
+    what comes of the padding is dropped. On several hosts all workers must call this, and each
+    evaluates its `source` on one device.
 
     Args:
         model: A `Network`, or any `keras.Model` from images to logits or to probabilities by
@@ -157,6 +159,8 @@ def evaluate(model, source, batch_size=128, verbose=0, flip=False):
     if hasattr(model, "average_statistics"):
         model.average_statistics()
     strategy = model.distribute_strategy
+    if is_on_several_hosts(strategy):  # this process alone, without the others
+        strategy = tf.distribute.get_strategy()
     replicas = strategy.num_replicas_in_sync
     dataset = evaluation_dataset(source, preprocessing, max(batch_size, replicas), replicas)
     with strategy.scope():

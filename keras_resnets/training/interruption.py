@@ -30,10 +30,11 @@ class Signals:
 
     Attributes:
         received: Int, the number of the signal that came, or `None`.
+        agreed: As `received`, once all workers of a training know it: they stop together.
     """
 
     def __init__(self):
-        self.received = None
+        self.received = self.agreed = None
         self._before = {}
 
     def __enter__(self):

@@ -8,6 +8,7 @@ from keras_resnets import data
 from keras_resnets.analysis.gradient_log import GradientNorms
 from keras_resnets.training.callbacks import Checkpoint, ReseedLayers, StopAfterEpoch
 from keras_resnets.training.console import make_console
+from keras_resnets.training.hosts import Hosts
 from keras_resnets.training.initial import training_sizes
 from keras_resnets.training.interruption import Signals
 from keras_resnets.training.watch import Watch
@@ -31,9 +32,14 @@ class Loop:
     def __init__(self, model, recipe, run, start, splits, steps, size):
         self.model, self.recipe, self.run_directory = model, recipe, run
         self.start, self.splits, self.steps, self.size = start, splits, steps, size
+        self.hosts = Hosts(model.distribute_strategy)
+        self.shard = (self.hosts.index, self.hosts.count)
         replicas = model.distribute_strategy.num_replicas_in_sync
-        self.validation = data.evaluation_dataset(
-            splits.validation, model.preprocessing, recipe.batch_size, replicas
+        self.validation = self.hosts.distribute(
+            data.evaluation_dataset(
+                splits.validation, model.preprocessing, recipe.batch_size, replicas,
+                shard=self.shard,
+            )  # fmt: skip
         )
 
     def run(self, full_epoch, summaries):
@@ -41,7 +47,7 @@ class Loop:
 
         Args:
             full_epoch: Int. Steps in which all training images are seen once.
-            summaries: `Summaries`.
+            summaries: `Summaries`, of the chief.
 
         Raises:
             Interrupted: After a signal.
@@ -84,14 +90,17 @@ class Loop:
             recipe.checkpoint_steps,
             recipe.checkpoint_minutes,
             self.start.progress,
+            self.hosts,
         )
-        callbacks = [watch, ReseedLayers(watch), checkpoint, console, summaries]
+        callbacks = [watch, ReseedLayers(watch), checkpoint]
+        if self.hosts.is_chief:
+            callbacks += [console, summaries]
         if recipe.log_gradients:
             images, labels = self._watched_images()
             callbacks.append(
                 GradientNorms(images, labels, run.gradients, run.tensorboard, recipe.log_gradients)
             )
-        return [*callbacks, StopAfterEpoch(signals)]
+        return [*callbacks, StopAfterEpoch(signals, self.hosts)]
 
     def _watched_images(self):
         source = self.splits.train
@@ -117,9 +126,10 @@ class Loop:
             repeat=True,
             mix=recipe.mix,
             repeats=recipe.repeats,
+            shard=self.shard,
         )
         self.model.fit(
-            batches,
+            self.hosts.distribute(batches),
             epochs=last,
             initial_epoch=first,
             steps_per_epoch=self.steps - skipped,

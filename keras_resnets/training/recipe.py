@@ -160,7 +160,7 @@ class Recipe:
     )
     precision: str = _field("Keras dtype policy.", default="float32", choices=PRECISIONS)
     strategy: str = _field(
-        "How devices are used; auto mirrors if there are several.",
+        "How devices are used; auto mirrors if there are several, on all hosts of a cluster.",
         default="auto",
         choices=STRATEGIES,
     )

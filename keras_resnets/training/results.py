@@ -7,7 +7,7 @@ from keras_resnets.training.checkpoint import best_epoch
 from keras_resnets.training.evaluation import evaluate
 
 
-def score(model, run, history, test, batch_size):
+def score(model, run, history, test, batch_size, hosts):
     """Computes the scores of last.keras, whose weights `model` has, of best.keras and ema.keras.
 
     Args:
@@ -16,6 +16,7 @@ def score(model, run, history, test, batch_size):
         history: List of the rows of the finished epochs.
         test: `data.Source` of the test images.
         batch_size: Int, of all replicas.
+        hosts: `Hosts`, each of which evaluates its part of the images.
 
     Returns:
         Dictionary with `"last"` and `"best"`, and `"ema"` of a run that averages its weights:
@@ -25,11 +26,11 @@ def score(model, run, history, test, batch_size):
         UserError: If best.keras is not there.
     """
     best = run.best_of(history)
-    results = {"last": _scores(model, test, batch_size, history[-1])}
+    results = {"last": _scores(model, test, batch_size, history[-1], hosts)}
     results["best"] = results["last"]
     if best != len(history):
         model.load_weights(run.best)
-        results["best"] = _scores(model, test, batch_size, history[best - 1])
+        results["best"] = _scores(model, test, batch_size, history[best - 1], hosts)
     if "ema_val_accuracy" in history[-1]:
         if not run.ema.exists():
             raise UserError(f"{run.ema} is missing: put a copy back, or train more --epochs")
@@ -37,7 +38,7 @@ def score(model, run, history, test, batch_size):
             model.load_weights(run.ema)
         row = history[best_epoch(history, averaged=True) - 1]
         row = row | {"val_accuracy": row["ema_val_accuracy"]}
-        results["ema"] = _scores(model, test, batch_size, row)
+        results["ema"] = _scores(model, test, batch_size, row, hosts)
     return results
 
 
@@ -58,13 +59,25 @@ def describe(results):
     return lines
 
 
-def _scores(model, test, batch_size, row):
-    evaluation = evaluate(model, test, batch_size)
+def _scores(model, test, batch_size, row, hosts):
+    images = test.num_examples
+    if hosts.count == 1 or not hasattr(test, "__getitem__"):  # each a set that cannot be divided
+        evaluation = evaluate(model, test, batch_size)
+        loss, top1, topk = evaluation.loss, evaluation.top1, evaluation.topk
+    else:
+        first, end = (images * place // hosts.count for place in (hosts.index, hosts.index + 1))
+        # Where there are fewer images than hosts, one that does not count.
+        start = min(first, images - 1)
+        evaluation = evaluate(model, test[start : max(end, start + 1)], batch_size // hosts.count)
+        means = (evaluation.loss, evaluation.top1, evaluation.topk or 0.0)
+        sums = hosts.gather(*((end - first) * mean for mean in means)).sum(axis=0)
+        loss, top1, topk = (sums / images).tolist()
+        topk = None if evaluation.topk is None else topk
     return {
         "epoch": row["epoch"],
         "val_accuracy": row["val_accuracy"],
-        "loss": evaluation.loss,
-        "top1": evaluation.top1,
+        "loss": loss,
+        "top1": top1,
         "k": evaluation.k,
-        "topk": evaluation.topk,
+        "topk": topk,
     }

@@ -182,6 +182,7 @@ class RunDirectory:
 
     def save(self, model, history, progress=None):
         """Writes `last.keras`, keeps the one before it, then writes what follows from it."""
+        model.average_statistics()
         if self.last.exists():
             files.keep(self.last, self.previous)
         write_checkpoint(self.last, model, history, progress)

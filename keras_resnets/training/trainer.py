@@ -13,6 +13,7 @@ from keras_resnets.training.building import build
 from keras_resnets.training.checkpoint import best_epoch, read_checkpoint
 from keras_resnets.training.console import announce
 from keras_resnets.training.distribution import make_strategy
+from keras_resnets.training.hosts import Hosts, connect
 from keras_resnets.training.initial import (
     full_epoch,
     input_size,
@@ -54,38 +55,44 @@ def train(recipe, run_dir, splits=None):
         KeyboardInterrupt: After SIGINT.
         SystemExit: After SIGTERM, with code 143.
     """
-    run = RunDirectory(run_dir)
-    run.check(recipe)
-    results = run.results()
-    epochs = results["last"]["epoch"] if results else 0
-    if epochs >= recipe.epochs:
-        print(f"{run.path} is finished after {epochs} epochs")
-    else:
-        with run.lock():
-            run.check(recipe)  # again: until now another process may have written here
-            try:
-                results = _train(recipe, run, splits)
-            except Interrupted as interruption:
-                print(interruption, flush=True)
-                raise interruption.as_exit() from None
-            except tf.errors.OpError as error:
-                reason = data_error(error)
-                if reason is None:
-                    raise
-                raise OSError(reason) from error
-    print(*describe(results), sep="\n", flush=True)
+    RunDirectory(run_dir).check(recipe)
+    hosts = connect(recipe)
+    run = hosts.run_directory(run_dir)
+    try:
+        results = run.results()
+        epochs = results["last"]["epoch"] if results else 0
+        epochs = int(hosts.gather(epochs)[:, 0].min())
+        if epochs >= recipe.epochs:
+            hosts.say(f"{run.path} is finished after {epochs} epochs")
+        else:
+            with hosts.lock(run):
+                run.check(recipe)  # again: until now another process may have written here
+                results = _train(recipe, run, splits, hosts)
+                hosts.wait()
+    except Interrupted as interruption:
+        hosts.say(interruption)
+        raise interruption.as_exit() from None
+    except tf.errors.OpError as error:
+        reason = hosts.lost(error) or data_error(error)
+        if reason is None:
+            raise
+        raise OSError(reason) from error
+    hosts.say(*describe(results))
     return results
 
 
-def _train(recipe, run, splits):
+def _train(recipe, run, splits, hosts):
     start = run.start()
+    hosts.require_same(f"{start} {start.path and start.path.name}", f"checkpoints in {run.path}")
     history = start.history
     if start.step and len(history) >= recipe.epochs:
         raise UserError(
             f"{run.path} is amid epoch {len(history) + 1}: `epochs` must be at least that. "
             f"Received: epochs={recipe.epochs}"
         )
-    strategy = make_strategy(recipe.strategy, recipe.logical_devices)
+    if hosts.count == 1:
+        hosts = Hosts(make_strategy(recipe.strategy, recipe.logical_devices))
+    strategy = hosts.strategy
     replicas = strategy.num_replicas_in_sync
     if recipe.init and not start.path:
         weights.locate(recipe.init, recipe.model)  # before the images are read
@@ -100,17 +107,19 @@ def _train(recipe, run, splits):
     preprocessing = None if start.path else make_preprocessing(splits.train, recipe.image_size)
     size = input_size(splits.train, recipe.image_size)
     images = _fingerprints(splits)
+    hosts.require_same(str(images), f"images of {splits.train.name}")
     if start.path:
         _require_same_images(start, splits.train, steps, run, images)
     keras.utils.set_random_seed(recipe.seed)
     model = build(recipe, splits.train, preprocessing, size, strategy, steps, start)
-    announce(recipe, splits, strategy, steps)
+    if hosts.is_chief:
+        announce(recipe, splits, strategy, steps, model.jit_compile)
     run.prepare(recipe, [device.name for device in tf.config.list_logical_devices()], images)
     if start.path:
-        _restore(model, recipe, run, start)
+        _restore(model, recipe, run, start, hosts)
     else:
         run.save(model, history)
-    summaries = Summaries(run.tensorboard, history)
+    summaries = Summaries(run.tensorboard, history) if hosts.is_chief else None
     if len(history) < recipe.epochs:
         loop = Loop(model, recipe, run, start, splits, steps, size)
         try:
@@ -122,13 +131,13 @@ def _train(recipe, run, splits):
             ) from error
         except tf.errors.OpError as error:
             reason = data_error(error)
-            if reason is None:
+            if reason is None or hosts.lost(error):
                 raise
             raise OSError(
                 f"{reason}. Put that right, and the same command goes on after "
                 f"{read_checkpoint(run.last)}"
             ) from error
-    return _results(model, recipe, run, history, splits.test)
+    return _results(model, recipe, run, history, splits.test, hosts)
 
 
 def _fingerprints(splits):
@@ -152,17 +161,18 @@ def _require_same_images(start, source, steps, run, images):
         )
 
 
-def _restore(model, recipe, run, start):
+def _restore(model, recipe, run, start, hosts):
     """Loads weights and optimizer, and brings the other files up to the checkpoint."""
     history = start.history
     if start.path != run.last:
-        print(f"{run.last} is gone: going on from {start.path.name}, a checkpoint too")
+        hosts.say(f"{run.last} is gone: going on from {start.path.name}, a checkpoint too")
     run.repair(history, start.progress)
     model.load_weights(start.path)
     if not start.progress:
         run.save_averages(model, history)
     best = f", best is epoch {best_epoch(history)}" if history else ""
-    print(f"going on after {start}{best}", flush=True)
+    hosts.say(f"going on after {start}{best}")
+    hosts.wait()  # until the chief has repaired what the others read
     if not history:
         return
     try:
@@ -170,15 +180,17 @@ def _restore(model, recipe, run, start):
     except UserError as error:  # needed for the results alone
         if len(history) >= recipe.epochs:
             raise
-        print(f"note: {error}", flush=True)
+        hosts.say(f"note: {error}")
 
 
-def _results(model, recipe, run, history, test):
+def _results(model, recipe, run, history, test, hosts):
     """Scores last.keras and best.keras on the test set and writes them with the curves."""
     results = {"model": recipe.model, "dataset": recipe.dataset, "test_images": test.num_examples}
-    results |= score(model, run, history, test, recipe.batch_size)
+    hosts.wait()  # until the chief has written what all read
+    results |= score(model, run, history, test, recipe.batch_size, hosts)
     results["seconds"] = round(sum(row["seconds"] for row in history), 1)
     title = f"{recipe.model} on {os.path.basename(test.name)}"
-    plot_curves(run.log, run.curves, title, results["best"]["epoch"])
+    if hosts.is_chief:
+        plot_curves(run.log, run.curves, title, results["best"]["epoch"])
     run.write_results(results)
     return results

@@ -114,6 +114,11 @@ class Updates(keras.optimizers.Optimizer):
                 self._statistics = statistics_of(model)
                 self._averaged_statistics = self._add_copies(self._statistics)
 
+    @property
+    def averaged_statistics(self):
+        """List of variables, the averages of batch norm's moving statistics."""
+        return list(self._averaged_statistics)
+
     def averages(self):
         """Pairs of each averaged variable of the model and its average, a variable too.
 

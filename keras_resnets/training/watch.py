@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 
+from keras_resnets.training.hosts import Hosts
 from keras_resnets.training.updates import unwrapped
 
 # Keras dispatches steps without waiting for them; whoever reads a tensor waits.
@@ -85,21 +86,33 @@ def last_rate(optimizer):
 
 
 def metric_state(model):
-    """The sums behind the running metrics, exactly: a list of lists, a replica an entry."""
-    return [
-        [np.asarray(copy).tolist() for copy in _copies(variable)]
+    """The sums behind the running metrics, exactly: a list of lists, a replica an entry.
+
+    On several hosts all workers call this, and get the sums of all replicas.
+    """
+    local = [
+        np.stack([np.asarray(copy) for copy in _copies(variable)])
         for metric in model.metrics
         for variable in metric.variables
     ]
+    parts = Hosts(model.distribute_strategy).gather(*np.concatenate([v.ravel() for v in local]))
+    bounds = np.cumsum([values.size for values in local])[:-1]
+    state = []
+    for values, parts_of in zip(local, np.split(parts, bounds, axis=1), strict=True):
+        state.append(parts_of.reshape(-1, *values.shape[1:]).tolist())
+    return state
 
 
 def add_metrics(model, state):
     """Adds what `metric_state` gave to the running metrics, on any number of replicas."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
+    hosts = Hosts(model.distribute_strategy)
     for variable, values in zip(variables, state, strict=True):
         copies = _copies(variable)
-        if len(values) != len(copies):  # other devices than before: the sum is what counts
-            values = [np.sum(values, axis=0)] + [np.zeros_like(values[0])] * (len(copies) - 1)
+        replicas = len(copies) * hosts.count
+        if len(values) != replicas:  # other devices than before: the sum is what counts
+            values = [np.sum(values, axis=0)] + [np.zeros_like(values[0])] * (replicas - 1)
+        values = values[len(copies) * hosts.index :][: len(copies)]
         for copy, value in zip(copies, values, strict=True):
             copy.assign_add(np.asarray(value, copy.dtype.as_numpy_dtype))
 
