@@ -96,9 +96,9 @@ def stopped(tmp_path_factory):
             raise KeyboardInterrupt
         return train(own, run_dir)
 
-    original = trainer._build
+    original = trainer.build
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer, "_build", build)
+        patch.setattr(trainer, "build", build)
         patch.setattr("keras_resnets.training.train", stop)
         analysis.sweep(recipe(), folder, *SWEEP)
     return folder, built[0]

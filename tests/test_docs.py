@@ -74,7 +74,9 @@ def test_regnet_has_the_published_stages(own_families):
      {"include_top": False, "pooling": "max"}, {"padding": "tensorflow"}, {"survival": 0.5}],
     ids=str,
 )
-@pytest.mark.parametrize("name", ["SEResNet50", "RegNetX_400MF"])
+@pytest.mark.parametrize(
+    "name", ["SEResNet50", pytest.param("RegNetX_400MF", marks=pytest.mark.slow)]
+)
 def test_own_families_have_every_option(own_families, name, options, tmp_path, rng):
     width = {"width": 8} if name == "SEResNet50" else {}
     model = own_families[name](num_classes=3, **{"input_shape": (64, 64, 3), **width, **options})

@@ -31,6 +31,7 @@ def script(name, *arguments, folder):
     )
 
 
+@pytest.mark.slow
 def test_every_script_has_the_limit(photos):
     large = photos / "photos" / "a" / "large.png"
     large.write_bytes(tf.io.encode_png(np.zeros((40, 50, 3), np.uint8)).numpy())

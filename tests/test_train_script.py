@@ -149,7 +149,7 @@ def test_killed_at_random_moments_is_as_not_killed(folder, whole):
     run, draw = folder / "often", random.Random(0)
     flags = ("--run_dir=often", "--checkpoint_steps=3")
     places = []
-    for _ in range(4):
+    for _ in range(3):
         process = start(folder, *flags)
         before, seen = None, 0
         deadline, wanted = time.monotonic() + 300, draw.randrange(4, 16)

@@ -41,6 +41,14 @@ def state(path):
     return [np.array(variable) for variable in (*model.weights, *model.optimizer.variables)]
 
 
+@pytest.fixture(autouse=True)
+def heed_ctrl_c():
+    """SIGINT as a terminal's processes have it; those of a shell's background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     run = tmp_path_factory.mktemp("runs") / "whole"

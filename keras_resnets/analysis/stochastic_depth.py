@@ -94,18 +94,19 @@ def run_effective_depth(run_dir):
         Float array `(steps,)`.
 
     Raises:
-        UserError: If there is no run, it has no finished epoch, or it draws by the image.
+        UserError: If there is no run, it has no finished step, or it draws by the image.
     """
     from keras_resnets.training import Recipe, RunDirectory
 
     run = RunDirectory(run_dir)
     if not (run.path / "recipe.json").exists():
         raise UserError(f"`run_dir` must be the folder of a run. Received: run_dir={run.path}")
-    _, config, history = run.start()
-    if not history:
-        raise UserError(f"{run.path} has no finished epoch yet")
+    start = run.start()
+    steps = start.step + (start.history[-1]["steps"] if start.history else 0)
+    if not steps:
+        raise UserError(f"{run.path} has no finished step yet")
     keras.utils.set_random_seed(Recipe.load(run.path / "recipe.json").seed)
-    return effective_depth(Network.from_config(config), history[-1]["steps"])
+    return effective_depth(Network.from_config(start.config), steps)
 
 
 def plot_effective_depth(depths, expected, path, title=None):
