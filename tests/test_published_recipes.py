@@ -217,7 +217,7 @@ def test_two_steps(path, parse, tmp_path, rng):
     small = dataclasses.replace(
         recipe, batch_size=4, steps_per_epoch=2, epochs=1, train_split="", validation_split="",
         image_size=side if recipe.image_size else 0,
-        train_image_size=side + 8 if recipe.train_image_size else 0,
+        train_image_size=side + 8 if recipe.train_image_size else (),
         warmup_epochs=0, warmup_steps=0, warmup_lr=0,  # longer than the two steps
     )  # fmt: skip
     shape = (48, 40) if of_imagenet else (side, side)

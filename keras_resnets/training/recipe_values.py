@@ -81,7 +81,7 @@ def as_type(field, value):
     if field.name == "boundaries":
         return _floats(field.name, _split(value))
     if field.name == "train_image_size" and isinstance(value, numbers.Integral):
-        value = str(value)
+        value = str(value) if value else ()
     if field.type is tuple:
         legal, entries = "a sequence of strings", _split(value)
         if field.name == "option":
