@@ -1,0 +1,104 @@
+"""The folders of a served model: `<root>/<name>/<version>/`, each whole or not there."""
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+
+from keras_resnets.errors import UserError
+from keras_resnets.locks import try_lock
+
+PART = ".export-"
+
+
+@contextlib.contextmanager
+def new_version(root, name):
+    """A folder to write an export into, which becomes the next free version at the block's end.
+
+    The version appears under its number only when it is whole, so that a server polling the folder
+    never loads half of one; exporters at the same time take different versions. Nothing is left of
+    a block that fails.
+
+    Args:
+        root: String or path.
+        name: String. The name to serve the model by, one folder below `root`.
+
+    Yields:
+        `Part`: `path`, the folder to write into, and after the block `version`, where it is now.
+
+    Raises:
+        ValueError: If `name` is not the name of one folder.
+        OSError: If the folder cannot be written.
+    """
+    if name in ("", ".", "..") or os.path.basename(name) != name:
+        raise UserError(f"`name` must be the name of one folder. Received: name={name!r}")
+    folder = os.path.join(root, name)
+    os.makedirs(folder, exist_ok=True)
+    with _part(folder) as path:
+        part = Part(path)
+        yield part
+        part.version = _rename_to_next_version(path, folder)
+
+
+class Part:
+    """An export at work: `path` while it is written, `version` once it is whole."""
+
+    def __init__(self, path):
+        self.path, self.version = path, None
+
+
+def versions(folder):
+    """The version numbers below a served model's folder, ascending."""
+    return sorted(int(entry) for entry in os.listdir(folder) if entry.isdecimal())
+
+
+@contextlib.contextmanager
+def _part(folder):
+    """A folder that is no version to any server, and that goes at the end.
+
+    Its lock ends with this process: what exporters left that were killed is known by it, and goes
+    first.
+    """
+    part = os.path.join(folder, f"{PART}{uuid.uuid4().hex}")
+    with _opened(folder) as lock:
+        try_lock(lock, wait=True)  # between being made and being locked, a folder looks left
+        for entry in os.listdir(folder):
+            if entry.startswith(PART):
+                _remove_if_left(os.path.join(folder, entry))
+        os.mkdir(part)
+        own = os.open(part, os.O_RDONLY)
+        try_lock(own)
+    try:
+        yield part
+    finally:  # Ctrl-C too
+        shutil.rmtree(part, ignore_errors=True)
+        os.close(own)
+
+
+def _remove_if_left(part):
+    # By now it may have become a version.
+    with contextlib.suppress(FileNotFoundError), _opened(part) as descriptor:
+        if try_lock(descriptor):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _opened(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _rename_to_next_version(part, folder):
+    while True:
+        path = os.path.join(folder, str(max(versions(folder), default=0) + 1))
+        try:
+            os.rename(part, path)
+            return path
+        except OSError as error:
+            # Another exporter was faster: a folder with something in it is not replaced.
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
