@@ -112,15 +112,27 @@ def test_signatures_have_the_names_they_will_keep(tmp_path):
         "serving_default": tf.TensorSpec([None], tf.string, "image_bytes"),
         "predict_images": tf.TensorSpec([None, None, None, 3], tf.uint8, "image"),
     }
+    inputs["features"] = inputs["serving_default"]
+    best = {
+        "probabilities": ([None, 6], tf.float32),
+        "classes": ([None, 3], tf.string),
+        "scores": ([None, 3], tf.float32),
+    }
+    valid = {"valid": ([None], tf.bool)}
+    outputs = {
+        "serving_default": best | valid,
+        "predict_images": best,
+        "features": {"features": ([None, 64], tf.float32)} | valid,
+    }
+    signatures = tf.saved_model.load(path).signatures
+    assert set(signatures) == set(inputs)
     for name, spec in inputs.items():
-        signature = serve(path, name)
+        signature = signatures[name]
         assert signature.structured_input_signature == ((), {spec.name: spec})
-        outputs = signature.structured_outputs
-        assert {key: (value.shape.as_list(), value.dtype) for key, value in outputs.items()} == {
-            "probabilities": ([None, 6], tf.float32),
-            "classes": ([None, 3], tf.string),
-            "scores": ([None, 3], tf.float32),
-        }
+        made = signature.structured_outputs
+        assert {
+            key: (value.shape.as_list(), value.dtype) for key, value in made.items()
+        } == outputs[name]
 
 
 def test_best_classes_and_scores(rng, tmp_path):

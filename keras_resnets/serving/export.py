@@ -14,20 +14,27 @@ from keras_resnets.serving.signatures import class_names_of, signatures_of
 from keras_resnets.serving.versions import new_version
 
 
-def export(model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS):
+def export(
+    model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS, precision="float32"
+):
     """Writes `<root>/<name>/<version>/`, a SavedModel under the next free version.
 
-    Signatures, which need TensorFlow alone, with one image or more a request:
+    Signatures, which need TensorFlow alone, with any number of images a request:
 
     - `serving_default` takes `image_bytes`, strings `(batch,)`: whole JPEG, PNG, GIF, BMP or WebP
       files, decoded as in training.
     - `predict_images` takes `image`, uint8 `(batch, height, width, channels)` of any height and
       width.
+    - `features` takes `image_bytes` too. A model that does not end in a dense layer has none.
 
-    Both return `probabilities` `(batch, num_classes)` and, of the `top` best classes, `classes`
-    (names) and `scores` (their probabilities), both `(batch, top)`. The model's evaluation
-    preprocessing is inside, and everything is computed in float32, whatever the precision that
-    the model was trained in. `assets.extra/metadata.json` tells people the same.
+    The first two return `probabilities` `(batch, num_classes)` and, of the `top` best classes,
+    `classes` (names) and `scores` (their probabilities), both `(batch, top)`; the third `features`
+    `(batch, n)`, what the classifier reads: the pooled last map. Where the input is files there is
+    `valid`, booleans `(batch,)`: a file that is no whole image, or too large, does not fail the
+    others of its batch, but its row is not valid, its numbers are NaN and its names empty.
+
+    The model's evaluation preprocessing is inside, and the network is in its `InferenceForm`.
+    `assets.extra/metadata.json` tells people the same.
 
     The version appears under its name only when it is whole, so that a server polling the folder
     never loads half of one; exporters at the same time take different versions.
@@ -42,6 +49,10 @@ def export(model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS):
         top: Int. How many of the best classes to name, at most all. Defaults to 5.
         max_pixels: Int. An image file whose header says more is refused before it is decoded: a
             request of a megabyte could take gigabytes. Defaults to 50 million.
+        precision: `"float32"`, whatever the precision that the model was trained in, or
+            `"bfloat16"` for maps and kernels of 16 bits: up to twice as fast on a CPU that has
+            avx512_bf16 or AMX, and slower on one that has neither. Answers are float32 in both.
+            Defaults to `"float32"`.
 
     Returns:
         String, the path of the version's folder.
@@ -55,7 +66,7 @@ def export(model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS):
         raise UserError(f"`top` must be at least 1. Received: top={top}")
     if max_pixels < 1:
         raise UserError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
-    functions = signatures_of(model, top, max_pixels)
+    functions = signatures_of(model, top, max_pixels, precision)
     signatures = {key: function.get_concrete_function() for key, function in functions.items()}
     module = tf.Module()
     module.variables_used = signatures["serving_default"].variables

@@ -5,6 +5,7 @@ import glob
 import json
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from keras_resnets.errors import UserError
@@ -106,9 +107,10 @@ class Predictor:
         if any(count_pixels(data) > self._max_pixels for data in encoded):
             return None
         try:
-            return self._signature(image_bytes=tf.constant(encoded))
-        except tf.errors.InvalidArgumentError:
+            outputs = self._signature(image_bytes=tf.constant(encoded))
+        except tf.errors.InvalidArgumentError:  # of an export from before there was `valid`
             return None
+        return outputs if np.all(outputs.get("valid", True)) else None
 
 
 def find_version(path):

@@ -1,0 +1,192 @@
+"""Brings the graph of a network into its inference form: fewer operations, the same function."""
+
+import collections
+import math
+
+import keras
+import numpy as np
+
+from keras_resnets import layers
+from keras_resnets.serving.operations import Convolution, Dense, LayerCall, Operation, Scale, Sum
+
+_CONVOLUTIONS = (layers.Conv2D, keras.layers.Conv2D)
+_BATCH_NORMS = (layers.BatchNormalization, keras.layers.BatchNormalization)
+_MERGES = (layers.Merge, layers.StochasticMerge, layers.SkippingMerge)
+_IDENTITIES = (keras.layers.Dropout, keras.layers.Identity, keras.layers.SpatialDropout2D)
+_POOLS = (keras.layers.AveragePooling2D, keras.layers.MaxPooling2D)
+
+
+def fold(graph, kept):
+    """The operations of a graph that make some of its values, folded as far as they can be.
+
+    By the graph's wiring alone, never by names: whatever is read once, by what can take it over.
+
+    Args:
+        graph: `FlatGraph`.
+        kept: List of ints, the values to make.
+
+    Returns:
+        Tuple of a list of `Operation`s in order and the list of the kept values' numbers.
+    """
+    operations, same = _translate(graph.calls)
+    kept = [same.get(value, value) for value in kept]
+    operations = _needed(operations, kept)
+    _fold_padding(operations, kept)
+    _fold_scales(operations, kept)
+    _fold_factors(operations, kept)
+    return operations, kept
+
+
+def _translate(calls):
+    """Operations of the calls, and of the values that are others' under another number, those."""
+    operations: list[Operation] = []
+    same: dict[int, int] = {}
+    for call in calls:
+        read = tuple(same.get(value, value) for value in call.inputs)
+        if isinstance(call.layer, _IDENTITIES):
+            same[call.outputs[0]] = read[0]
+        else:
+            operations.append(_operation(call, read))
+    return operations, same
+
+
+def _operation(call, read):
+    layer, made = call.layer, call.outputs
+    if _is_plain_convolution(layer):
+        bias = np.asarray(layer.bias) if layer.use_bias else None
+        geometry = tuple(layer.strides), tuple(layer.dilation_rate), _padding(layer)
+        return Convolution(read, made, np.asarray(layer.kernel), bias, *geometry)
+    if type(layer) in _BATCH_NORMS and layer.axis in (-1, call.rank - 1):
+        return Scale(read, made, *_scale_and_shift(layer))
+    if type(layer) is layers.ChannelScale:
+        return Scale(read, made, np.asarray(layer.gamma), np.asarray(layer.beta))
+    if type(layer) in _MERGES and not layer.gating:
+        shortcut, branch = layer.scales
+        if getattr(layer, "draw", None) == "batch":
+            branch *= layer.survival
+        return Sum(read, made, (shortcut, branch), layer.activation)
+    if type(layer) is layers.FractalJoin:
+        joined = read[: len(read) - len(_drawn(call))]
+        return Sum(joined, made, (1.0 / len(joined),) * len(joined), None)
+    if type(layer) is keras.layers.Dense and call.rank == 2:
+        bias = np.asarray(layer.bias) if layer.use_bias else None
+        return Dense(read, made, np.asarray(layer.kernel), bias, layer.activation)
+    return LayerCall(read, made, call, _keeps_scale(layer))
+
+
+def _is_plain_convolution(layer):
+    return (
+        type(layer) in _CONVOLUTIONS
+        and layer.data_format == "channels_last"
+        and layer.activation in (None, keras.activations.linear)
+    )
+
+
+def _padding(layer):
+    """As `tf.nn.conv2d` takes it."""
+    if layer.padding == "valid":
+        return "VALID"
+    is_symmetric = getattr(layer, "same_padding", "tensorflow") == "symmetric"
+    if max(layer.strides) == 1 or not is_symmetric:
+        return "SAME"
+    sides = zip(layer.kernel_size, layer.dilation_rate, strict=True)
+    return _explicit([(size - 1) * dilation // 2 for size, dilation in sides])
+
+
+def _explicit(pads):
+    if not any(pads):
+        return "VALID"
+    tall, wide = (pad if isinstance(pad, tuple) else (pad, pad) for pad in pads)
+    return [[0, 0], list(tall), list(wide), [0, 0]]
+
+
+def _scale_and_shift(layer):
+    """A batch norm's factor and summand by channel, from its moving statistics."""
+    deviation = np.sqrt(np.asarray(layer.moving_variance, np.float64) + layer.epsilon)
+    scale = (np.asarray(layer.gamma) if layer.scale else 1.0) / deviation
+    shift = -np.asarray(layer.moving_mean) * scale
+    return scale, shift + np.asarray(layer.beta) if layer.center else shift
+
+
+def _drawn(call):
+    """The draw that a FractalNet's join reads after its columns, which inference does not."""
+    return keras.tree.flatten(call.arguments.kwargs) + keras.tree.flatten(call.arguments.args[1:])
+
+
+def _keeps_scale(layer):
+    """Whether `f(s x) = s f(x)` for all s > 0."""
+    if isinstance(layer, keras.layers.ReLU):
+        return layer.max_value is None and not layer.threshold
+    if isinstance(layer, keras.layers.Activation):
+        return layer.activation is keras.activations.relu
+    return isinstance(layer, _POOLS)
+
+
+def _needed(operations, kept):
+    """The operations that something reads."""
+    read, needed = set(kept), []
+    for operation in reversed(operations):
+        if read.intersection(operation.outputs):
+            read.update(operation.inputs)
+            needed.append(operation)
+    return needed[::-1]
+
+
+def _readers(operations, kept):
+    """How often every value is read, or kept."""
+    return collections.Counter([*kept, *(value for one in operations for value in one.inputs)])
+
+
+def _makers(operations):
+    return {value: operation for operation in operations for value in operation.outputs}
+
+
+def _fold_padding(operations, kept):
+    """Zeros that are padded for one convolution alone are padded by it."""
+    readers, makers = _readers(operations, kept), _makers(operations)
+    for operation in list(operations):
+        if not isinstance(operation, Convolution) or operation.padding != "VALID":
+            continue
+        maker = makers.get(operation.inputs[0])
+        layer = maker.call.layer if isinstance(maker, LayerCall) else None
+        if type(layer) is keras.layers.ZeroPadding2D and readers[operation.inputs[0]] == 1:
+            operation.padding = _explicit(layer.padding)
+            operation.inputs = maker.inputs
+            operations.remove(maker)
+
+
+def _fold_scales(operations, kept):
+    """What scales the output of one convolution alone becomes part of its kernel and bias."""
+    readers, makers = _readers(operations, kept), _makers(operations)
+    for operation in list(operations):
+        if not isinstance(operation, Scale) or readers[operation.inputs[0]] > 1:
+            continue
+        maker = makers.get(operation.inputs[0])
+        if isinstance(maker, Convolution | Scale):
+            maker.then(operation.scale, operation.shift)
+            maker.outputs = operation.outputs
+            makers[operation.outputs[0]] = maker
+            operations.remove(operation)
+
+
+def _fold_factors(operations, kept):
+    """The factors of sums go into the convolutions before them, if nothing else reads those."""
+    readers, makers = _readers(operations, kept), _makers(operations)
+
+    def scaled(value, factor):
+        maker = makers.get(value)
+        if readers[value] > 1:
+            return False
+        if isinstance(maker, LayerCall) and maker.keeps_scale and factor > 0:
+            return scaled(maker.inputs[0], factor)
+        if isinstance(maker, Convolution | Scale):
+            maker.then(factor, 0.0)
+            return True
+        return False
+
+    for operation in operations:
+        if isinstance(operation, Sum):
+            operation.factors = tuple(
+                1.0 if factor != 1 and math.isfinite(factor) and scaled(value, factor) else factor
+                for value, factor in zip(operation.inputs, operation.factors, strict=True)
+            )
