@@ -36,6 +36,8 @@ MEMBERS = {
     "dpn": ("dpn", dict(depths=(1, 1, 1, 1), increments=(4, 4, 4, 4), k_r=8, groups=2,
                         base_width=16, stem_width=8, stem="cifar")),
     "fractalnet": ("fractalnet", dict(columns=3, blocks=3, width=4)),
+    "fractalnet without drop-path": ("fractalnet", dict(columns=3, blocks=3, width=4,
+                                                        drop_path=0.0)),
     "fractalnet by the image": ("fractalnet", dict(columns=2, blocks=3, width=4,
                                                    drop_path_draw="sample")),
     **{f"fusenet {kind}": ("fusenet", dict(kind=kind, depth=26, width=4))

@@ -56,19 +56,19 @@ def _operation(call, read):
         bias = np.asarray(layer.bias) if layer.use_bias else None
         geometry = tuple(layer.strides), tuple(layer.dilation_rate), _padding(layer)
         return Convolution(read, made, np.asarray(layer.kernel), bias, *geometry)
-    if type(layer) in _BATCH_NORMS and layer.axis in (-1, call.rank - 1):
+    if call.rank == 4 and type(layer) in _BATCH_NORMS and layer.axis in (-1, 3):
         return Scale(read, made, *_scale_and_shift(layer))
-    if type(layer) is layers.ChannelScale:
+    if call.rank == 4 and type(layer) is layers.ChannelScale:
         return Scale(read, made, np.asarray(layer.gamma), np.asarray(layer.beta))
-    if type(layer) in _MERGES and not layer.gating:
+    if call.rank == 4 and type(layer) in _MERGES and not layer.gating:
         shortcut, branch = layer.scales
         if getattr(layer, "draw", None) == "batch":
             branch *= layer.survival
         return Sum(read, made, (shortcut, branch), layer.activation)
-    if type(layer) is layers.FractalJoin:
-        joined = read[: len(read) - len(_drawn(call))]
-        return Sum(joined, made, (1.0 / len(joined),) * len(joined), None)
-    if type(layer) is keras.layers.Dense and call.rank == 2:
+    if call.rank == 4 and type(layer) is layers.FractalJoin:
+        columns = len(call.arguments.args[0])  # a draw may follow, which inference does not read
+        return Sum(read[:columns], made, (1.0 / columns,) * columns, None)
+    if call.rank == 2 and type(layer) is keras.layers.Dense:
         bias = np.asarray(layer.bias) if layer.use_bias else None
         return Dense(read, made, np.asarray(layer.kernel), bias, layer.activation)
     return LayerCall(read, made, call, _keeps_scale(layer))
@@ -108,11 +108,6 @@ def _scale_and_shift(layer):
     return scale, shift + np.asarray(layer.beta) if layer.center else shift
 
 
-def _drawn(call):
-    """The draw that a FractalNet's join reads after its columns, which inference does not."""
-    return keras.tree.flatten(call.arguments.kwargs) + keras.tree.flatten(call.arguments.args[1:])
-
-
 def _keeps_scale(layer):
     """Whether `f(s x) = s f(x)` for all s > 0."""
     if isinstance(layer, keras.layers.ReLU):
@@ -149,7 +144,8 @@ def _fold_padding(operations, kept):
             continue
         maker = makers.get(operation.inputs[0])
         layer = maker.call.layer if isinstance(maker, LayerCall) else None
-        if type(layer) is keras.layers.ZeroPadding2D and readers[operation.inputs[0]] == 1:
+        is_padding = type(layer) is keras.layers.ZeroPadding2D
+        if is_padding and layer.data_format == "channels_last" and readers[maker.outputs[0]] == 1:
             operation.padding = _explicit(layer.padding)
             operation.inputs = maker.inputs
             operations.remove(maker)
