@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import keras_resnets
 from keras_resnets import create_model, list_models
+from keras_resnets.serving import export
 from keras_resnets.serving.inference import InferenceForm
 from keras_resnets.serving.operations import Convolution, Dense, LayerCall, Scale, Sum
 
@@ -246,3 +247,24 @@ def test_what_has_no_inference_form():
         InferenceForm(keras.Model(image, [image, image]))
     with pytest.raises(ValueError, match="precision"):
         InferenceForm(keras.Model(image, image), "float16")
+
+
+WITHOUT_ONEDNN = """
+import numpy as np, tensorflow as tf
+data = np.load({data!r})
+answer = tf.saved_model.load({path!r}).signatures["predict_images"](image=tf.constant(data["images"]))
+np.testing.assert_allclose(answer["probabilities"], data["expected"], atol=1e-5)
+print("same")
+"""
+
+
+@pytest.mark.parametrize("name", ["resnext", "dpn"])
+def test_grouped_convolutions_on_machines_without_onednn(name, rng, run_python, tmp_path):
+    """There TensorFlow would fuse a grouped convolution into one that it cannot compute."""
+    model = member(name)
+    model.preprocessing = keras_resnets.Preprocessing((0.5,) * 3, (0.25,) * 3)
+    images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    expected = tf.nn.softmax(model(model.preprocessing(images), training=False))
+    np.savez(tmp_path / "data.npz", images=images, expected=expected)
+    code = WITHOUT_ONEDNN.format(path=export(model, name, tmp_path), data=str(tmp_path / "data.npz"))
+    assert "same" in run_python(code, TF_ENABLE_ONEDNN_OPTS="0").stdout

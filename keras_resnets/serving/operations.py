@@ -47,14 +47,17 @@ class Convolution(Operation):
         self.bias = np.broadcast_to(bias, self.kernel.shape[-1:]) if np.any(bias) else None
 
     def __call__(self, tensors, dtype):
-        maps = tf.nn.conv2d(
-            tf.cast(tensors[0], dtype),
-            _constant(self.kernel, dtype),
-            list(self.strides),
-            self.padding,
-            dilations=list(self.dilation),
-        )
-        return [maps if self.bias is None else tf.nn.bias_add(maps, _constant(self.bias, dtype))]
+        images = tf.cast(tensors[0], dtype)
+        kernel = _constant(self.kernel, dtype)
+        dilation = list(self.dilation)
+        maps = tf.nn.conv2d(images, kernel, list(self.strides), self.padding, dilations=dilation)
+        if self.bias is None:
+            return [maps]
+        bias = _constant(self.bias, dtype)
+        # Without oneDNN TensorFlow fuses a grouped convolution with a BiasAdd too, and then has no
+        # kernel for it ("Fused conv implementation does not support grouped convolutions").
+        is_grouped = images.shape[-1] != kernel.shape[2]
+        return [maps + bias if is_grouped else tf.nn.bias_add(maps, bias)]
 
 
 @dataclasses.dataclass(eq=False)
