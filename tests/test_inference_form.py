@@ -252,7 +252,8 @@ def test_what_has_no_inference_form():
 WITHOUT_ONEDNN = """
 import numpy as np, tensorflow as tf
 data = np.load({data!r})
-answer = tf.saved_model.load({path!r}).signatures["predict_images"](image=tf.constant(data["images"]))
+predict = tf.saved_model.load({path!r}).signatures["predict_images"]
+answer = predict(image=tf.constant(data["images"]))
 np.testing.assert_allclose(answer["probabilities"], data["expected"], atol=1e-5)
 print("same")
 """
@@ -265,6 +266,7 @@ def test_grouped_convolutions_on_machines_without_onednn(name, rng, run_python, 
     model.preprocessing = keras_resnets.Preprocessing((0.5,) * 3, (0.25,) * 3)
     images = rng.integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     expected = tf.nn.softmax(model(model.preprocessing(images), training=False))
-    np.savez(tmp_path / "data.npz", images=images, expected=expected)
-    code = WITHOUT_ONEDNN.format(path=export(model, name, tmp_path), data=str(tmp_path / "data.npz"))
+    data = str(tmp_path / "data.npz")
+    np.savez(data, images=images, expected=expected)
+    code = WITHOUT_ONEDNN.format(path=export(model, name, tmp_path), data=data)
     assert "same" in run_python(code, TF_ENABLE_ONEDNN_OPTS="0").stdout
