@@ -31,7 +31,7 @@ def main():
     model = load_model(path)
     name = os.path.basename(os.path.abspath(_RUN_DIR.value or path)).removesuffix(".keras")
     limit = {"max_pixels": _MAX_PIXELS.value} if _MAX_PIXELS.value else {}
-    version = export(model, _NAME.value or name, _ROOT.value, _TOP.value, **limit)
+    version = export(model, _NAME.value or name, _ROOT.value, _TOP.value, checkpoint=path, **limit)
     print(f"exported {path} to {version}")
 
 

@@ -1,21 +1,24 @@
 """A network as a SavedModel that takes image files or pixels and answers with class names."""
 
-import json
 import os
 
-import keras
 import tensorflow as tf
 
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
-from keras_resnets.models.interface import fixed_size_preprocessing
-from keras_resnets.serving.prediction import METADATA
-from keras_resnets.serving.signatures import class_names_of, signatures_of
+from keras_resnets.serving.metadata import write_metadata
+from keras_resnets.serving.signatures import signatures_of
 from keras_resnets.serving.versions import new_version
 
 
 def export(
-    model, name, root="saved_models", top=5, max_pixels=MAX_PIXELS, precision="float32"
+    model,
+    name,
+    root="saved_models",
+    top=5,
+    max_pixels=MAX_PIXELS,
+    precision="float32",
+    checkpoint=None,
 ):
     """Writes `<root>/<name>/<version>/`, a SavedModel under the next free version.
 
@@ -53,6 +56,8 @@ def export(
             `"bfloat16"` for maps and kernels of 16 bits: up to twice as fast on a CPU that has
             avx512_bf16 or AMX, and slower on one that has neither. Answers are float32 in both.
             Defaults to `"float32"`.
+        checkpoint: String or path. The `.keras` file that the model was loaded from, whose run's
+            test scores and commit go into the metadata. Defaults to none.
 
     Returns:
         String, the path of the version's folder.
@@ -73,22 +78,7 @@ def export(
     with new_version(root, name) as part:
         try:
             tf.saved_model.save(module, part.path, signatures)
-            _write_metadata(model, max_pixels, os.path.join(part.path, METADATA))
+            write_metadata(part.path, model, max_pixels, top, precision, checkpoint)
         except tf.errors.OpError as error:  # a full disk, for one
             raise OSError(f"Cannot write {os.path.join(root, name)}: {error.message}") from error
     return part.version
-
-
-def _write_metadata(model, max_pixels, path):
-    """Notes for people. TensorFlow Serving leaves a folder of this name alone."""
-    metadata = {
-        "model": getattr(model, "registry_name", model.name),
-        "options": getattr(model, "options", {}),
-        "preprocessing": fixed_size_preprocessing(model).get_config(),
-        "class_names": class_names_of(model),
-        "max_pixels": max_pixels,
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
-    }
-    os.mkdir(os.path.dirname(path))
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(metadata, file, indent=2, ensure_ascii=False)

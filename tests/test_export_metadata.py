@@ -1,0 +1,91 @@
+"""What an export says of itself: its model, its scores, its commit."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import keras
+import pytest
+import tensorflow as tf
+from test_export import NAMES, small_network
+
+import keras_resnets
+from keras_resnets.serving import export, metadata
+from keras_resnets.training.run_directory import RunDirectory
+
+TEST = {"loss": 0.5, "top1": 0.75, "k": None, "topk": None}
+
+
+def read(version):
+    path = pathlib.Path(version, "assets.extra", "metadata.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of two epochs, the first of which is the best."""
+    run = RunDirectory(tmp_path / "work" / "runs" / "net")
+    run.path.mkdir(parents=True)
+    model = small_network()
+    model.compile("sgd", "mse")
+    rows = [{"epoch": epoch, "val_accuracy": 1 / epoch, "seconds": 1.0} for epoch in (1, 2)]
+    run.save(model, rows[:1])
+    run.save(model, rows)
+    scores = {"last": {"epoch": 2, **TEST}, "best": {"epoch": 1, **TEST, "top1": 0.875}}
+    run.write_results({"model": "net", "dataset": "digits", "test_images": 8, **scores})
+    return run
+
+
+def git(folder, *arguments):
+    command = ["git", "-c", "user.name=me", "-c", "user.email=me@example.org", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_export_of_a_run(run, tmp_path):
+    model = keras_resnets.load_model(run.best)
+    told = read(export(model, "net", tmp_path, top=3, max_pixels=1000, checkpoint=run.best))
+    assert told["model"] == "resnet_cifar" and told["options"]["depth"] == 8
+    assert told["class_names"] == list(NAMES)
+    assert (told["top"], told["max_pixels"], told["precision"]) == (3, 1000, "float32")
+    assert told["test"] == {"epoch": 1, **TEST, "top1": 0.875, "dataset": "digits", "images": 8}
+    assert told["checkpoint"]["file"] == "best.keras" and told["checkpoint"]["folder"] == "net"
+    assert told["versions"] == {
+        "keras_resnets": keras_resnets.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
+    assert re.fullmatch(r"\d{4}(-\d\d){2}T(\d\d:){2}\d\dZ", told["created"])
+
+
+def test_scores_of_another_checkpoint_are_not_told(run):
+    assert metadata.origin(run.last)["test"]["top1"] == 0.75
+    copy = run.path / "copy.keras"
+    shutil.copy(run.best, copy)
+    assert metadata.origin(copy)["test"] is None
+    (run.path / "results.json").write_text("{")
+    assert metadata.origin(run.best)["test"] is None
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git")
+def test_the_commit_of_the_checkout(run, monkeypatch):
+    checkout = run.path.parents[1]
+    assert metadata.origin(run.best)["git"] is None  # no checkout yet
+    git(checkout, "init", "--quiet")
+    assert metadata.origin(run.best)["git"] is None  # no commit yet
+    (checkout / "code.py").write_text("1")
+    git(checkout, "add", "code.py")
+    git(checkout, "commit", "--quiet", "--message=first")
+    commit = git(checkout, "rev-parse", "HEAD").strip()
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as in a hook of another checkout
+    assert metadata.origin(run.best)["git"] == {"commit": commit, "dirty": False}
+    (checkout / "code.py").write_text("2")
+    assert metadata.origin(run.best)["git"] == {"commit": commit, "dirty": True}
+    monkeypatch.setenv("PATH", "")  # no git
+    assert metadata.origin(run.best)["git"] is None
+
+
+def test_a_model_of_no_file(tmp_path):
+    told = read(export(small_network(), "net", tmp_path))
+    assert not {"checkpoint", "test", "git"} & set(told)
