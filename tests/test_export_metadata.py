@@ -89,3 +89,15 @@ def test_the_commit_of_the_checkout(run, monkeypatch):
 def test_a_model_of_no_file(tmp_path):
     told = read(export(small_network(), "net", tmp_path))
     assert not {"checkpoint", "test", "git"} & set(told)
+
+
+def test_class_names_are_an_asset(tmp_path):
+    model = small_network()
+    model.class_names = ("ant", "bée", "two\nlines", "\r", "back\\slash\\n", "")
+    version = export(model, "net", tmp_path)
+    asset = tf.saved_model.load(version).class_names.asset_path.numpy().decode()
+    path = pathlib.Path(version, "assets", "class_names.txt")
+    assert pathlib.Path(asset) == path and list(path.parent.iterdir()) == [path]
+    lines = path.read_text(encoding="utf-8").split("\n")
+    assert lines == ["ant", "bée", r"two\nlines", r"\r", r"back\\slash\\n", "", ""]
+    assert read(version)["class_names"] == list(model.class_names)

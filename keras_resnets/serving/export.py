@@ -1,14 +1,18 @@
 """A network as a SavedModel that takes image files or pixels and answers with class names."""
 
 import os
+import tempfile
 
 import tensorflow as tf
 
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
-from keras_resnets.serving.metadata import write_metadata
+from keras_resnets.serving.metadata import write_class_names, write_metadata
 from keras_resnets.serving.signatures import signatures_of
 from keras_resnets.serving.versions import new_version
+from keras_resnets.serving.warmup import check_batch_sizes, write_warmup
+
+CLASS_NAMES = "class_names.txt"
 
 
 def export(
@@ -19,6 +23,7 @@ def export(
     max_pixels=MAX_PIXELS,
     precision="float32",
     checkpoint=None,
+    warmup_batch_sizes=None,
 ):
     """Writes `<root>/<name>/<version>/`, a SavedModel under the next free version.
 
@@ -37,7 +42,9 @@ def export(
     others of its batch, but its row is not valid, its numbers are NaN and its names empty.
 
     The model's evaluation preprocessing is inside, and the network is in its `InferenceForm`.
-    `assets.extra/metadata.json` tells people the same.
+    `assets.extra/metadata.json` tells people the same and more,
+    `assets/class_names.txt` names the classes, one a line, and TensorFlow Serving warms up with
+    `assets.extra/tf_serving_warmup_requests`.
 
     The version appears under its name only when it is whole, so that a server polling the folder
     never loads half of one; exporters at the same time take different versions.
@@ -58,6 +65,9 @@ def export(
             Defaults to `"float32"`.
         checkpoint: String or path. The `.keras` file that the model was loaded from, whose run's
             test scores and commit go into the metadata. Defaults to none.
+        warmup_batch_sizes: Sequence of ints. Images of the requests that TensorFlow Serving warms
+            each signature up with; none if empty. Defaults to `(1, 2, 4, 8)`, or to none where
+            tensorflow-serving-api is not installed.
 
     Returns:
         String, the path of the version's folder.
@@ -71,14 +81,20 @@ def export(
         raise UserError(f"`top` must be at least 1. Received: top={top}")
     if max_pixels < 1:
         raise UserError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
+    batch_sizes = check_batch_sizes(warmup_batch_sizes)
     functions = signatures_of(model, top, max_pixels, precision)
     signatures = {key: function.get_concrete_function() for key, function in functions.items()}
     module = tf.Module()
     module.variables_used = signatures["serving_default"].variables
-    with new_version(root, name) as part:
+    with new_version(root, name) as part, tempfile.TemporaryDirectory() as folder:
         try:
+            class_names = os.path.join(folder, CLASS_NAMES)
+            write_class_names(model, class_names)
+            module.class_names = tf.saved_model.Asset(class_names)
             tf.saved_model.save(module, part.path, signatures)
             write_metadata(part.path, model, max_pixels, top, precision, checkpoint)
+            if batch_sizes:
+                write_warmup(part.path, name, signatures, batch_sizes)
         except tf.errors.OpError as error:  # a full disk, for one
             raise OSError(f"Cannot write {os.path.join(root, name)}: {error.message}") from error
     return part.version

@@ -107,3 +107,21 @@ def _git(folder, *arguments):
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
     return done.stdout.strip()
+
+
+def write_class_names(model, path):
+    r"""Writes the class names, one a line in the order of the outputs, in UTF-8.
+
+    In a name, a line break is written as `\n` or `\r` and a backslash as `\\`.
+
+    Args:
+        model: `keras.Model`.
+        path: String or path of the file.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        for name in class_names_of(model):
+            name = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+            file.write(f"{name}\n")
