@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 from keras_resnets.serving.metadata import write_class_names, write_metadata
+from keras_resnets.serving.server_files import remove_old_versions, versions_in_use
 from keras_resnets.serving.signatures import signatures_of
 from keras_resnets.serving.versions import new_version
 from keras_resnets.serving.warmup import check_batch_sizes, write_warmup
@@ -24,6 +25,7 @@ def export(
     precision="float32",
     checkpoint=None,
     warmup_batch_sizes=None,
+    keep=None,
 ):
     """Writes `<root>/<name>/<version>/`, a SavedModel under the next free version.
 
@@ -68,6 +70,9 @@ def export(
         warmup_batch_sizes: Sequence of ints. Images of the requests that TensorFlow Serving warms
             each signature up with; none if empty. Defaults to `(1, 2, 4, 8)`, or to none where
             tensorflow-serving-api is not installed.
+        keep: Int. How many exports of this name to keep: older ones are removed once the new one is
+            there, but for those that `<root>/models.config` serves by label or number. Defaults to
+            all.
 
     Returns:
         String, the path of the version's folder.
@@ -75,12 +80,17 @@ def export(
     Raises:
         ValueError: If the model has no classifier, no preprocessing, or an activation other than
             softmax and sigmoid, or an argument is not legal.
-        OSError: If the folder cannot be written. Nothing is left behind.
+        OSError: If the folder cannot be written. Nothing is left behind. Or if an older version
+            cannot be removed, when the new one is there.
     """
     if top < 1:
         raise UserError(f"`top` must be at least 1. Received: top={top}")
     if max_pixels < 1:
         raise UserError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
+    if keep is not None and keep < 1:
+        raise UserError(f"`keep` must be at least 1. Received: keep={keep}")
+    if keep is not None:
+        versions_in_use(root, name)  # a models.config that cannot be read is found out now
     batch_sizes = check_batch_sizes(warmup_batch_sizes)
     functions = signatures_of(model, top, max_pixels, precision)
     signatures = {key: function.get_concrete_function() for key, function in functions.items()}
@@ -97,4 +107,6 @@ def export(
                 write_warmup(part.path, name, signatures, batch_sizes)
         except tf.errors.OpError as error:  # a full disk, for one
             raise OSError(f"Cannot write {os.path.join(root, name)}: {error.message}") from error
+    if keep is not None:
+        remove_old_versions(root, name, keep, spare=[int(os.path.basename(part.version))])
     return part.version

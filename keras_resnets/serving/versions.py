@@ -8,6 +8,7 @@ import uuid
 
 from keras_resnets.errors import UserError
 from keras_resnets.locks import try_lock
+from keras_resnets.serving.prediction import METADATA
 
 PART = ".export-"
 
@@ -51,6 +52,43 @@ class Part:
 def versions(folder):
     """The version numbers below a served model's folder, ascending."""
     return sorted(int(entry) for entry in os.listdir(folder) if entry.isdecimal())
+
+
+def exports(folder):
+    """The versions below a served model's folder that `export` wrote, ascending."""
+    if not os.path.isdir(folder):
+        return []
+    paths = {version: os.path.join(folder, str(version)) for version in versions(folder)}
+    return [
+        version
+        for version, path in paths.items()
+        if os.path.isfile(os.path.join(path, METADATA)) and not os.path.islink(path)
+    ]
+
+
+def remove_oldest(folder, keep, spare):
+    """Removes the exports below a served model's folder but the newest ones.
+
+    Each is renamed first, so that a server never sees half a version; what a killed process leaves
+    goes with the next export.
+
+    Args:
+        folder: String or path.
+        keep: Int. How many of the newest exports to keep.
+        spare: Collection of ints, versions that stay whatever their age.
+
+    Returns:
+        List of the versions that were removed.
+
+    Raises:
+        OSError: If a folder cannot be renamed.
+    """
+    removed = [version for version in exports(folder)[:-keep] if version not in spare]
+    for version in removed:
+        part = os.path.join(folder, f"{PART}{uuid.uuid4().hex}")
+        os.rename(os.path.join(folder, str(version)), part)
+        shutil.rmtree(part, ignore_errors=True)
+    return removed
 
 
 @contextlib.contextmanager
