@@ -1,9 +1,12 @@
-"""Asks an exported network what images show.
+"""Asks an exported network, of any format, what images show.
 
 python scripts/predict.py --saved_model=saved_models/resnet20_cifar10 photo.jpg more_photos/ "*.png"
+find photos -name "*.jpg" | python scripts/predict.py --saved_model=... --format=csv - > classes.csv
 """
 
+import csv
 import json
+import os
 import sys
 
 from absl import flags
@@ -16,46 +19,90 @@ _SAVED_MODEL = flags.DEFINE_string(
     required=True,
 )
 _TOP = flags.DEFINE_integer("top", 1, "How many of the best classes to print.", **COUNT)
-_JSON = flags.DEFINE_boolean("json", False, "Print one JSON object a line instead of a table.")
+_FORMAT = flags.DEFINE_enum(
+    "format", "table", ["table", "json", "csv"], "A table at the end, or as answers come one JSON "
+    "object a line, or CSV with a header.",
+)
 _SKIP_CORRUPT = flags.DEFINE_boolean("skip_corrupt", False, "Leave out what cannot be decoded.")
 _MAX_PIXELS = flags.DEFINE_integer(
     "max_pixels", None, "Refuse images with more pixels; what the export allows if not given.",
     **COUNT,
 )
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images at a time.", **COUNT)
+
+COLUMNS = ("class", "score")  # of a CSV file, for each of the best classes
 
 
 def main(arguments):
     if not arguments:
-        raise UserError("Which images? Give files, folders or quoted patterns such as 'x/*.png'")
-    from keras_resnets.images import printable
-    from keras_resnets.serving.prediction import Predictor, find_images
-
-    files = find_images(arguments)
-    predictor = Predictor(_SAVED_MODEL.value, max_pixels=_MAX_PIXELS.value)
-    if _TOP.value > predictor.top:
         raise UserError(
-            f"`--top` must be at most {predictor.top} with {predictor.path}: export it again with "
-            f"a larger one. Received: --top={_TOP.value}"
+            "Which images? Give files, folders or quoted patterns such as 'x/*.png', or - for a "
+            "list on stdin"
         )
-    answers = predictor.predict(files, skip_corrupt=_SKIP_CORRUPT.value)
-    found = [
-        (printable(file), answer[0][: _TOP.value], answer[1][: _TOP.value])
-        for file, answer in zip(files, answers, strict=True)
-        if answer
-    ]
-    if _JSON.value:
-        for file, labels, scores in found:
-            print(json.dumps({"file": file, "classes": labels, "scores": scores}))
-    else:
-        print_table(found)
-    if len(found) < len(files):
-        skipped = [file for file, answer in zip(files, answers, strict=True) if not answer]
-        names = ", ".join(map(printable, skipped))
-        print(f"skipped {len(skipped)} corrupt: {names}", file=sys.stderr)
+    from keras_resnets.serving.image_arguments import find_images
+    from keras_resnets.serving.prediction import Predictor
+
+    files = find_images(named(arguments))
+    predictor = Predictor(
+        _SAVED_MODEL.value, _BATCH_SIZE.value, max_pixels=_MAX_PIXELS.value, top=_TOP.value
+    )
+    print_rows = {"table": print_table, "json": print_json, "csv": print_csv}[_FORMAT.value]
+    skipped = []
+    print_rows(rows(predictor, files, skipped))
+    if skipped:
+        print(f"skipped {len(skipped)} corrupt: {', '.join(skipped)}", file=sys.stderr)
+
+
+def named(arguments):
+    """The arguments, the lines of stdin in the place of `-`."""
+    found = []
+    for argument in arguments:
+        if argument != "-":
+            found.append(argument)
+            continue
+        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+        lines = [line for line in lines if line]
+        if not lines:
+            raise UserError("`-` stands for a list of images on stdin, a name a line: it is empty")
+        found += lines
+    return found
+
+
+def rows(predictor, files, skipped):
+    """Yields (file, labels, scores) of each image; those that are left out go into `skipped`."""
+    from progress import Progress
+
+    from keras_resnets.images import printable
+
+    # Lines that appear in the same terminal show the progress themselves.
+    is_seen = _FORMAT.value != "table" and sys.stdout.isatty()
+    with Progress(len(files), None if is_seen else sys.stderr) as progress:
+        answers = predictor.predict_iter(files, skip_corrupt=_SKIP_CORRUPT.value)
+        for done, (file, answer) in enumerate(zip(files, answers, strict=True), 1):
+            if answer:
+                yield printable(file), *answer
+            else:
+                skipped.append(printable(file))
+            progress.show(done)
+
+
+def print_json(found):
+    for file, labels, scores in found:
+        print(json.dumps({"file": file, "classes": labels, "scores": scores}))
+
+
+def print_csv(found):
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    columns = [f"{what}_{place}" for place in range(1, _TOP.value + 1) for what in COLUMNS]
+    writer.writerow(["file", *columns])
+    for file, labels, scores in found:
+        pairs = zip(labels, scores, strict=True)
+        writer.writerow([file, *(cell for pair in pairs for cell in pair)])
 
 
 def print_table(found):
     """A line an image: file, then label and probability of each class asked for."""
+    found = list(found)
     file_width = max((len(file) for file, _, _ in found), default=0)
     label_width = max((len(label) for _, labels, _ in found for label in labels), default=0)
     for file, labels, scores in found:

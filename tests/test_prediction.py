@@ -15,7 +15,7 @@ from PIL import Image
 
 from keras_resnets import Preprocessing
 from keras_resnets.errors import UserError
-from keras_resnets.serving import CorruptImageError, Predictor, export, prediction
+from keras_resnets.serving import CorruptImageError, Predictor, export, formats
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "predict.py"
 COLOURS = {"red": (250, 5, 5), "green": (5, 250, 5), "blue": (5, 5, 250)}
@@ -57,10 +57,6 @@ def folder(tmp_path):
     return root
 
 
-def names(files, root):
-    return [os.path.relpath(file, root) for file in files]
-
-
 def test_labels_and_scores(saved_model):
     predictor = Predictor(saved_model)
     ((labels, scores),) = predictor.predict([encode("green")])
@@ -100,68 +96,14 @@ def test_the_highest_version_is_taken(saved_model, tmp_path):
         (tmp_path / version).mkdir()
         (tmp_path / version / "saved_model.pb").touch()
     (tmp_path / "11").mkdir()  # empty
-    assert prediction.find_version(tmp_path) == str(tmp_path / "10")
+    assert formats.find_version(tmp_path) == str(tmp_path / "10")
     assert Predictor(saved_model / "1").path == str(saved_model / "1")
 
 
 def test_no_version(tmp_path):
     for path in (tmp_path, tmp_path / "missing"):
-        with pytest.raises(FileNotFoundError, match="No SavedModel in"):
+        with pytest.raises(FileNotFoundError, match="No export in"):
             Predictor(path)
-
-
-def test_images_of_a_folder(folder):
-    found = prediction.find_images([str(folder)])
-    assert names(found, folder) == ["B.JPG", "a.png", "c", "more/d.Gif"]
-
-
-def test_images_of_a_pattern(folder):
-    assert names(prediction.find_images([f"{folder}/[aB].*"]), folder) == ["B.JPG", "a.png"]
-    found = prediction.find_images([f"{folder}/*"])
-    assert names(found, folder) == ["B.JPG", "a.png", "c", "more/d.Gif"]
-    found = prediction.find_images([f"{folder}/**"])
-    assert sorted(names(found, folder)) == ["B.JPG", "a.png", "c", "more/d.Gif"]
-
-
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("photos/**/*.[pG]*", ["a.png", "more/d.Gif"]),
-        ("photos/**/more", ["more/d.Gif"]),
-        ("photos/**/c", ["c"]),
-        ("p*s/**/**", ["B.JPG", "a.png", "c", "more/d.Gif"]),
-        ("**/a.*", ["a.png"]),
-        ("photos/more**", ["more/d.Gif"]),
-    ],
-)
-def test_patterns_of_any_depth(pattern, expected, folder, monkeypatch):
-    monkeypatch.chdir(folder.parent)
-    assert names(prediction.find_images([pattern]), "photos") == expected
-
-
-def test_named_files_are_taken_as_they_are(folder):
-    files = [str(folder / name) for name in ("notes.txt", ".hidden.png", "a.png", "a.png")]
-    assert prediction.find_images(files) == files
-
-
-def test_a_name_that_looks_like_a_pattern(tmp_path):
-    path = tmp_path / "a[1].png"
-    path.write_bytes(encode("red"))
-    assert prediction.find_images([str(path)]) == [str(path)]
-
-
-def test_links_are_followed_once(folder):
-    (folder / "more" / "all").symlink_to(folder)
-    (folder / "z").symlink_to(folder / "more")
-    for arguments in ([folder], [f"{folder}/**"], [f"{folder}/*"]):
-        found = names(prediction.find_images(arguments), folder)
-        assert sorted(found) == ["B.JPG", "a.png", "c", "more/d.Gif"]
-
-
-def test_a_pipe_is_not_waited_for(folder):
-    os.mkfifo(folder / "pipe.jpg")
-    with pytest.raises(FileNotFoundError, match="No image in .*pipe.jpg"):
-        prediction.find_images([folder / "pipe.jpg"])
 
 
 def test_script_prints_any_name(saved_model, tmp_path):
@@ -170,15 +112,6 @@ def test_script_prints_any_name(saved_model, tmp_path):
     done = run_script(f"--saved_model={saved_model}", path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0].endswith(r"caf\xe9.png")
-
-
-@pytest.mark.parametrize("argument", ["missing.png", "photos/*.tiff", "photos/n*", "empty"])
-def test_nothing_found(argument, folder, monkeypatch):
-    monkeypatch.chdir(folder.parent)
-    os.mkdir("empty")
-    with pytest.raises(FileNotFoundError) as caught:
-        prediction.find_images(["photos/a.png", argument])
-    assert argument in str(caught.value)
 
 
 def run_script(*arguments):
@@ -208,7 +141,7 @@ def test_script_names_a_corrupt_image(saved_model, folder):
 
 def test_script_skips_corrupt_images(saved_model, folder):
     (folder / "broken.png").write_bytes(b"no image")
-    done = run_script(f"--saved_model={saved_model}", folder, "--skip_corrupt", "--json")
+    done = run_script(f"--saved_model={saved_model}", folder, "--skip_corrupt", "--format=json")
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["classes"][0] for row in rows] == ["green", "red", "blue", "red"]
@@ -235,7 +168,7 @@ def test_an_export_keeps_its_limit(tmp_path):
         Predictor(version).predict([encode("red", size=(30, 20))])
     with pytest.raises(ValueError, match=r"must be in 1\.\.599 with .*max_pixels=600"):
         Predictor(version, max_pixels=600)
-    (pathlib.Path(version) / prediction.METADATA).unlink()  # the graph itself refuses too
+    (pathlib.Path(version) / formats.METADATA).unlink()  # the graph itself refuses too
     with pytest.raises(CorruptImageError, match="^An image cannot be decoded by "):
         Predictor(version).predict([encode("red", size=(30, 20))])
 

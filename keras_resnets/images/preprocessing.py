@@ -90,12 +90,23 @@ class Preprocessing:
         Returns:
             float32 tensor of the same rank, resized, cropped and standardized.
         """
+        return self.standardize(self.resized(image))
+
+    def resized(self, image):
+        """Resizes and crops, without standardizing.
+
+        Args:
+            image: As for a call.
+
+        Returns:
+            Tensor of the same rank in 0..255, float32 or, where there is nothing to do, `image`.
+        """
         if self.crop is not None:
             size = self._size(image)
             image = resize_window(image, size, self._corner(size), self.crop, self.interpolation)
         elif self.resize is not None:
             image = resize(image, self._size(image), self.interpolation)
-        return self.standardize(image)
+        return image
 
     def standardize(self, image):
         """Scales pixels of 0..255 to zero mean and unit deviation. Shape is kept."""

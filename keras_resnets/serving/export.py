@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
+from keras_resnets.serving.formats import refuse_other_formats
 from keras_resnets.serving.metadata import write_class_names, write_metadata
 from keras_resnets.serving.server_files import remove_old_versions, versions_in_use
 from keras_resnets.serving.signatures import signatures_of
@@ -87,6 +88,7 @@ def export(
         raise UserError(f"`top` must be at least 1. Received: top={top}")
     if max_pixels < 1:
         raise UserError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
+    refuse_other_formats(root, name, "saved_model")
     if keep is not None and keep < 1:
         raise UserError(f"`keep` must be at least 1. Received: keep={keep}")
     if keep is not None:

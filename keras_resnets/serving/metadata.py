@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_resnets._version import __version__
 from keras_resnets.models.interface import fixed_size_preprocessing
-from keras_resnets.serving.prediction import METADATA
+from keras_resnets.serving.formats import METADATA
 from keras_resnets.serving.signatures import class_names_of
 from keras_resnets.training.run_directory import RunDirectory
 

@@ -1,0 +1,83 @@
+"""How far the answers of an export are from those of its model, on real images."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from keras_resnets.errors import UserError
+
+CHECKED = 64  # images
+_WINDOWS = 32  # of each photo
+
+
+@functools.cache
+def _photos():
+    from sklearn.datasets import load_sample_images
+
+    return load_sample_images().images
+
+
+def sample_photos(channels=3):
+    """Parts of the two photos, a temple and a flower, that come with scikit-learn.
+
+    Args:
+        channels: 1 (grey) or 3 (RGB). Defaults to 3.
+
+    Yields:
+        uint8 arrays `(213, 213, channels)`.
+    """
+    side = 213
+    for photo in _photos():
+        height, width = photo.shape[:2]
+        for index in range(_WINDOWS):
+            top = index * (height - side) // (_WINDOWS - 1)
+            left = index * 7 % _WINDOWS * (width - side) // (_WINDOWS - 1)
+            part = photo[top : top + side, left : left + side]
+            yield part if channels == 3 else tf.image.rgb_to_grayscale(part).numpy()
+
+
+def check_pixels(network, images=None):
+    """The pixels to check an export of a network on.
+
+    Args:
+        network: `PixelNetwork`.
+        images: Iterable of uint8 arrays `(height, width, channels)`. Defaults to `sample_photos`.
+
+    Returns:
+        uint8 array `(images, *network.shape)`.
+
+    Raises:
+        UserError: If there are no images, or they have other channels.
+    """
+    pixels = network.fit(sample_photos(network.shape[-1]) if images is None else images)
+    if not len(pixels) or pixels.shape[1:] != network.shape:
+        raise UserError(
+            f"`images` must be one image or more of {network.shape[-1]} channels. "
+            f"Received: {len(pixels)} of shape {pixels.shape[1:]}"
+        )
+    return pixels
+
+
+def difference(expected, answered):
+    """Compares probabilities.
+
+    Args:
+        expected: float array `(images, num_classes)`, the model's.
+        answered: float array of the same shape, the export's.
+
+    Returns:
+        Dictionary with `"images"`: how many; `"probabilities"`: the largest difference of one;
+        `"same_class"`: the share of images whose best class is the same.
+
+    Raises:
+        FloatingPointError: If the export's are not finite.
+    """
+    if not np.isfinite(answered).all():
+        raise FloatingPointError("The export gives probabilities that are not finite")
+    same = expected.argmax(axis=1) == answered.argmax(axis=1)
+    return {
+        "images": len(expected),
+        "probabilities": float(np.abs(expected - answered).max()),
+        "same_class": float(same.mean()),
+    }
