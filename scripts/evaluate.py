@@ -1,7 +1,8 @@
-"""Evaluates a run or a .keras file on every test image.
+"""Evaluates a run, a .keras file or an export on every test image.
 
 python scripts/evaluate.py --run_dir=runs/resnet20_cifar10
 python scripts/evaluate.py --model=resnet.keras --dataset=cifar10 --output_dir=report
+python scripts/evaluate.py --saved_model=saved_models/x_openvino_int8 --run_dir=runs/x
 """
 
 import os
@@ -10,6 +11,8 @@ import sys
 import numpy as np
 from absl import flags
 from cli import COUNT, run
+from image_sets import given, which_images
+from progress import Progress
 
 from keras_resnets.errors import UserError
 from keras_resnets.training.cluster import find_cluster
@@ -22,9 +25,13 @@ _CHECKPOINT = flags.DEFINE_enum(
     "checkpoint", "best", ["best", "last", "ema"], "Which one of the run; ema is of --ema_decay."
 )
 _MODEL = flags.DEFINE_string("model", None, "A .keras file, instead of --run_dir.")
+_SAVED_MODEL = flags.DEFINE_string(
+    "saved_model", None, "An export of any format, saved_models/<name> or one of its versions, on "
+    "the test images of --run_dir or --dataset.",
+)
 _OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "Where the report goes; <run_dir>/evaluation or <model>_evaluation if not "
-    "given."
+    "output_dir", None, "Where the report goes; <run_dir>/evaluation, <model>_evaluation or "
+    "saved_models_evaluation/<name>/<version> if not given.",
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
     "image_size", None, "Side of the square input in pixels, instead of what the model remembers.",
@@ -40,12 +47,18 @@ flags.DEFINE_integer("max_pixels", None, "Refuse images that have more pixels.",
 flags.DEFINE_integer("batch_size", None, "Images at a time, over all replicas.", **COUNT)
 _STRATEGY = flags.DEFINE_enum("strategy", "auto", STRATEGIES[:3], "As in scripts/train.py.")
 _LOGICAL_DEVICES = flags.DEFINE_integer("logical_devices", 1, "As in scripts/train.py.")
-flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
+flags.mark_flags_as_mutual_exclusive(["run_dir", "model"])
 
+OF_IMAGES = ("dataset", "data_dir", "test_split", "download", "skip_corrupt", "max_pixels")
+OF_MODELS = ("checkpoint", "image_size", "flip", "strategy", "logical_devices")
 WORST = 5
 
 
 def main():
+    if _SAVED_MODEL.value:
+        return evaluate_saved_model()
+    if not (_RUN_DIR.value or _MODEL.value):
+        raise UserError("Evaluate what? Give --run_dir, --model or --saved_model")
     from keras_resnets import Preprocessing, data
     from keras_resnets.models.files import load_model
     from keras_resnets.training import evaluation
@@ -55,7 +68,7 @@ def main():
     if run_dir:
         path = os.path.join(run_dir, f"{_CHECKPOINT.value}.keras")
     folder = os.path.join(run_dir, "evaluation") if run_dir else f"{path}_evaluation"
-    image_set = which_images(run_dir)
+    image_set = which_images(run_dir, *OF_IMAGES)
     if find_cluster():
         raise UserError("TF_CONFIG or Slurm names several workers: evaluation takes one process")
     with make_strategy(_STRATEGY.value, _LOGICAL_DEVICES.value).scope():
@@ -81,26 +94,42 @@ def main():
     print("wrote", *files, sep="\n  ")
 
 
-def given(*names):
-    """The flags among `names` that were given, as keyword arguments."""
-    values = {name: flags.FLAGS[name].value for name in names}
-    return {name: value for name, value in values.items() if value is not None}
+def evaluate_saved_model():
+    """Evaluates an export, and says how fast it is."""
+    if _MODEL.value:
+        raise UserError("--model and --saved_model are two models: give one of them")
+    for name in OF_MODELS:
+        if flags.FLAGS[name].present:
+            raise UserError(f"--{name} is for --run_dir and --model, an export is as it is")
+    from keras_resnets import data
+    from keras_resnets.serving import Predictor
+    from keras_resnets.serving.evaluation import evaluate_export
+    from keras_resnets.training import evaluation
+
+    predictor = Predictor(_SAVED_MODEL.value)
+    image_set = which_images(_RUN_DIR.value, *OF_IMAGES)
+    test = data.load_splits(**image_set, splits=("test",)).test
+    with Progress(len(test), sys.stderr) as progress:
+        result, rate = evaluate_export(predictor, test, **given("batch_size"), show=progress.show)
+    facts = {
+        "saved_model": predictor.path, "format": predictor.format,
+        "precision": predictor.metadata.get("precision", "float32"), "images": image_set,
+        "images_per_second": rate,
+    }
+    folder = _OUTPUT_DIR.value or report_folder(predictor.path)
+    files = evaluation.write_report(result, test, folder, **facts)
+    print(f"{predictor.path} on {len(result.labels)} test images of {test.name}")
+    print_figures(result, test.class_names)
+    print(f"{rate:.1f} images/s by {predictor.format}, {facts['precision']}")
+    print("wrote", *files, sep="\n  ")
 
 
-def which_images(run_dir):
-    """Arguments of `data.load_splits`: those of the run, unless flags say otherwise."""
-    from keras_resnets.training.recipe import Recipe
-
-    overrides = given("dataset", "data_dir", "test_split", "download", "skip_corrupt", "max_pixels")
-    if not run_dir:
-        if "dataset" not in overrides:
-            raise UserError("--model needs --dataset: a tfds name, `digits`, or a folder")
-        return overrides
-    recipe = Recipe.load(os.path.join(run_dir, "recipe.json"))
-    names = ["dataset", "data_dir", "download", "skip_corrupt", "max_pixels", "seed"]
-    if overrides.get("dataset", recipe.dataset) == recipe.dataset:
-        names += ["train_split", "validation_split", "test_split"]
-    return {name: getattr(recipe, name) for name in names} | overrides
+def report_folder(version):
+    """Beside the folder that a server looks into."""
+    root, name, number = os.path.abspath(version).rsplit(os.sep, 2)
+    folder = os.path.join(f"{root}_evaluation", name, number)
+    relative = os.path.relpath(folder)
+    return folder if relative.startswith(os.pardir) else relative
 
 
 def print_figures(result, class_names):

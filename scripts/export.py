@@ -1,10 +1,12 @@
-"""Exports a trained network as a SavedModel that takes image files or pixels.
+"""Exports a trained network as a SavedModel that takes files or pixels, as OpenVINO IR or ONNX.
 
 python scripts/export.py --run_dir=runs/resnet20_cifar10
+python scripts/export.py --run_dir=runs/resnet20_cifar10 --format=openvino --precision=int8
 """
 
 import os
 
+import other_formats
 from absl import flags
 from cli import COUNT, run
 
@@ -44,15 +46,25 @@ _BATCHING = flags.DEFINE_boolean(
 )
 flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
 
+OF_SAVED_MODELS = (
+    "top", "keep", "warmup_batch_sizes", "models_config", "version_label", "base_path",
+    "batching_parameters",
+)
+
 
 def main():
     from keras_resnets.models.files import load_model
     from keras_resnets.serving import export, server_files, warmup
     from keras_resnets.serving.versions import exports
 
+    other_formats.check_flags(_RUN_DIR.value, OF_SAVED_MODELS)
     path = _MODEL.value or os.path.join(_RUN_DIR.value, f"{_CHECKPOINT.value}.keras")
     name = os.path.basename(os.path.abspath(_RUN_DIR.value or path)).removesuffix(".keras")
-    root, name = _ROOT.value, _NAME.value or name
+    root, name = _ROOT.value, _NAME.value or other_formats.default_name(name)
+    limit = {"max_pixels": _MAX_PIXELS.value} if _MAX_PIXELS.value else {}
+    if other_formats.is_other():
+        model = load_model(path)
+        return other_formats.export_other(model, path, name, root, _RUN_DIR.value, **limit)
     sizes, label = batch_sizes(), _VERSION_LABEL.value
     entry = {"label": label, "base_path": _BASE_PATH.value}
     has_entry = _MODELS_CONFIG.value or any(value is not None for value in entry.values())
@@ -65,7 +77,6 @@ def main():
     model = load_model(path)
     folder = os.path.join(root, name)
     before = exports(folder)
-    limit = {"max_pixels": _MAX_PIXELS.value} if _MAX_PIXELS.value else {}
     version = export(
         model, name, root, _TOP.value, **limit,
         checkpoint=path, warmup_batch_sizes=sizes, keep=_KEEP.value,

@@ -89,6 +89,23 @@ class Evaluation:
             labels=labels,
         )
 
+    @classmethod
+    def from_outputs(cls, outputs, labels, kind):
+        """As `from_logits`, of outputs of any kind that `output_kind` tells.
+
+        Args:
+            outputs: Array `(num_images, num_classes)`.
+            labels: Array of ints `(num_images,)`.
+            kind: String, `"logits"`, `"softmax"` or `"sigmoid"`; the last two are probabilities.
+        """
+        outputs = np.asarray(outputs, np.float64)
+        tiny = np.finfo(np.float32).tiny  # for a probability of 0, which is one that underflowed
+        if kind == "softmax":  # its logarithms are logits
+            outputs = np.log(np.maximum(outputs, tiny))
+        elif kind == "sigmoid":
+            outputs = np.log(np.maximum(outputs, tiny)) - np.log(np.maximum(1 - outputs, tiny))
+        return cls.from_logits(outputs, labels, is_sigmoid=kind == "sigmoid")
+
     @property
     def predicted(self):
         """int64 array `(num_images,)`, the best class of each image."""
@@ -153,7 +170,8 @@ def evaluate(model, source, batch_size=128, verbose=0, flip=False):
     """
     kind = output_kind(model)
     preprocessing = fixed_size_preprocessing(model)
-    _check_fit(model, preprocessing, source)
+    class_names = getattr(model, "class_names", None)
+    check_fit(source, preprocessing.channels, model.output_shape[-1], class_names)
     if batch_size < 1:
         raise UserError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     if hasattr(model, "average_statistics"):
@@ -173,13 +191,7 @@ def evaluate(model, source, batch_size=128, verbose=0, flip=False):
             raise
         raise OSError(f"Cannot evaluate on {source.name}: {reason}") from error
     real = weights > 0
-    outputs = outputs[real].astype(np.float64)
-    tiny = np.finfo(np.float32).tiny  # for a probability of 0, which is one that underflowed
-    if kind == "softmax":  # its logarithms are logits
-        outputs = np.log(np.maximum(outputs, tiny))
-    elif kind == "sigmoid":
-        outputs = np.log(np.maximum(outputs, tiny)) - np.log(np.maximum(1 - outputs, tiny))
-    return Evaluation.from_logits(outputs, labels[real], is_sigmoid=kind == "sigmoid")
+    return Evaluation.from_outputs(outputs[real], labels[real], kind)
 
 
 def write_report(evaluation, source, folder, **facts):
@@ -256,19 +268,30 @@ def _load_images(source, indices):
     return [found[index] for index in indices.tolist()]
 
 
-def _check_fit(model, preprocessing, source):
-    outputs, names = model.output_shape[-1], tuple(source.class_names)
+def check_fit(source, channels, outputs, class_names=None):
+    """Refuses images that are not for a model.
+
+    Args:
+        source: `data.Source`.
+        channels: Int, those of the images that the model takes.
+        outputs: Int, its number of classes.
+        class_names: Sequence of strings, or `None` if unknown. Defaults to `None`.
+
+    Raises:
+        UserError: If channels, classes or their order differ.
+    """
+    names = tuple(source.class_names)
     if outputs != len(names):
         raise UserError(
             f"The model has {outputs} classes, {source.name} has {len(names)}: "
             "they must be the same"
         )
-    if preprocessing.channels != source.channels:
+    if channels != source.channels:
         raise UserError(
-            f"The model takes images of {preprocessing.channels} channels, those of "
+            f"The model takes images of {channels} channels, those of "
             f"{source.name} have {source.channels}"
         )
-    known = tuple(getattr(model, "class_names", None) or names)
+    known = tuple(class_names or names)
     if known != names and sorted(known) == sorted(names):
         raise UserError(f"The classes of {source.name} are the model's in another order")
 

@@ -1,0 +1,121 @@
+"""scripts/export.py's formats besides the SavedModel, and their flags."""
+
+from absl import flags
+from cli import COUNT
+from image_sets import draw, which_images
+
+from keras_resnets.errors import UserError
+
+_FORMAT = flags.DEFINE_enum(
+    "format", "saved_model", ["saved_model", "openvino", "onnx"],
+    "What to write. openvino and onnx are extras; they take pixels of the network's own size.",
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision", "float32", ["float32", "bfloat16", "int8"], "What the export computes in."
+)
+_CALIBRATION_IMAGES = flags.DEFINE_integer(
+    "calibration_images", None, "int8: how many training images to quantize by; 512 if not given.",
+    **COUNT,
+)
+flags.DEFINE_string(
+    "dataset", None, "openvino, onnx: a tfds name, `digits`, or a folder, whose images the export "
+    "is checked on and quantized by; the run's if not given.",
+)
+flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
+flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")
+
+LEGAL = {
+    "saved_model": ("float32",),
+    "openvino": ("float32", "bfloat16", "int8"),
+    "onnx": ("float32",),
+}
+OF_IMAGES = ("dataset", "data_dir", "download")
+
+
+def check_flags(run_dir, of_saved_models):
+    """Refuses flags that do not go together.
+
+    Args:
+        run_dir: String, or `None`.
+        of_saved_models: Names of flags that are for SavedModels alone.
+
+    Raises:
+        UserError: In one line.
+    """
+    form, precision = _FORMAT.value, _PRECISION.value
+    if precision not in LEGAL[form]:
+        raise UserError(
+            f"`--precision` must be {' or '.join(LEGAL[form])} with --format={form}. "
+            f"Received: --precision={precision}"
+        )
+    wrong = OF_IMAGES if form == "saved_model" else of_saved_models
+    for name in wrong:
+        if flags.FLAGS[name].present:
+            other = "openvino or onnx" if form == "saved_model" else "saved_model"
+            raise UserError(f"--{name} is for --format={other}. Received: --format={form}")
+    if _CALIBRATION_IMAGES.value and precision != "int8":
+        raise UserError(
+            "--calibration_images is for --format=openvino --precision=int8. "
+            f"Received: --precision={precision}"
+        )
+    if precision == "int8" and not run_dir and not flags.FLAGS["dataset"].value:
+        raise UserError(
+            "--precision=int8 is quantized by training images: give --run_dir, or --dataset with a "
+            "tfds name, `digits`, or a folder"
+        )
+
+
+def is_other():
+    """Whether another format than the SavedModel was asked for."""
+    return _FORMAT.value != "saved_model"
+
+
+def default_name(name):
+    """A name of its own to serve each format by: a server takes the highest version of a name."""
+    precision = "" if _PRECISION.value == "float32" else f"_{_PRECISION.value}"
+    return f"{name}_{_FORMAT.value}{precision}"
+
+
+def export_other(model, path, name, root, run_dir, **limit):
+    """Exports in the format of the flags, and says how far it is from the model.
+
+    Args:
+        model: `keras.Model`.
+        path: String, the file that it comes from.
+        name: String, to serve it by.
+        root: String, the folder of served models.
+        run_dir: String, the run whose images it is checked on and quantized by, or `None`.
+        **limit: `max_pixels` of the export.
+    """
+    from keras_resnets import data
+    from keras_resnets.serving import export_onnx, export_openvino, openvino
+    from keras_resnets.serving.difference import CHECKED
+    from keras_resnets.serving.formats import read_metadata
+
+    needed, images, where = {}, None, "two photos"
+    if run_dir or flags.FLAGS["dataset"].value:
+        parts = ("train", "test") if _PRECISION.value == "int8" else ("test",)
+        try:
+            sets = data.load_splits(**which_images(run_dir, *OF_IMAGES), splits=parts)
+        except (UserError, OSError) as error:
+            if len(parts) > 1 or flags.FLAGS["dataset"].value:
+                raise
+            print(f"without the run's images: {error}")
+        else:
+            images, where = draw(sets.test, CHECKED), f"{sets.test.name}'s test images"
+        if _PRECISION.value == "int8":
+            count = _CALIBRATION_IMAGES.value or openvino.CALIBRATION_IMAGES
+            needed["calibration"] = draw(sets.train, count)
+    if _FORMAT.value == "openvino":
+        needed["precision"] = _PRECISION.value
+    write = {"openvino": export_openvino, "onnx": export_onnx}[_FORMAT.value]
+    version = write(model, name, root, images=images, **needed, **limit)
+    print(f"exported {path} to {version}")
+    metadata = read_metadata(version)
+    if "calibration_images" in metadata:
+        print(f"quantized by {metadata['calibration_images']} images of {sets.train.name}")
+    found = metadata["difference"]
+    print(
+        f"largest difference of a probability from the model {found['probabilities']:.2g}, same "
+        f"class {found['same_class']:.2%}, over {found['images']} images of {where}"
+    )
