@@ -78,7 +78,7 @@ def main():
     folder = os.path.join(root, name)
     before = exports(folder)
     version = export(
-        model, name, root, _TOP.value, **limit,
+        model, name, root, _TOP.value, **limit, precision=other_formats.precision(),
         checkpoint=path, warmup_batch_sizes=sizes, keep=_KEEP.value,
     )
     print(f"exported {path} to {version}")

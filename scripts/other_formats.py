@@ -25,7 +25,7 @@ flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")
 
 LEGAL = {
-    "saved_model": ("float32",),
+    "saved_model": ("float32", "bfloat16"),
     "openvino": ("float32", "bfloat16", "int8"),
     "onnx": ("float32",),
 }
@@ -42,23 +42,23 @@ def check_flags(run_dir, of_saved_models):
     Raises:
         UserError: In one line.
     """
-    form, precision = _FORMAT.value, _PRECISION.value
-    if precision not in LEGAL[form]:
+    form, wanted = _FORMAT.value, precision()
+    if wanted not in LEGAL[form]:
         raise UserError(
             f"`--precision` must be {' or '.join(LEGAL[form])} with --format={form}. "
-            f"Received: --precision={precision}"
+            f"Received: --precision={wanted}"
         )
     wrong = OF_IMAGES if form == "saved_model" else of_saved_models
     for name in wrong:
         if flags.FLAGS[name].present:
             other = "openvino or onnx" if form == "saved_model" else "saved_model"
             raise UserError(f"--{name} is for --format={other}. Received: --format={form}")
-    if _CALIBRATION_IMAGES.value and precision != "int8":
+    if _CALIBRATION_IMAGES.value and wanted != "int8":
         raise UserError(
             "--calibration_images is for --format=openvino --precision=int8. "
-            f"Received: --precision={precision}"
+            f"Received: --precision={wanted}"
         )
-    if precision == "int8" and not run_dir and not flags.FLAGS["dataset"].value:
+    if wanted == "int8" and not run_dir and not flags.FLAGS["dataset"].value:
         raise UserError(
             "--precision=int8 is quantized by training images: give --run_dir, or --dataset with a "
             "tfds name, `digits`, or a folder"
@@ -70,10 +70,15 @@ def is_other():
     return _FORMAT.value != "saved_model"
 
 
+def precision():
+    """The value of --precision."""
+    return _PRECISION.value
+
+
 def default_name(name):
     """A name of its own to serve each format by: a server takes the highest version of a name."""
-    precision = "" if _PRECISION.value == "float32" else f"_{_PRECISION.value}"
-    return f"{name}_{_FORMAT.value}{precision}"
+    form = f"_{_FORMAT.value}" if is_other() else ""
+    return f"{name}{form}" + ("" if precision() == "float32" else f"_{precision()}")
 
 
 def export_other(model, path, name, root, run_dir, **limit):
@@ -109,7 +114,7 @@ def export_other(model, path, name, root, run_dir, **limit):
     if _FORMAT.value == "openvino":
         needed["precision"] = _PRECISION.value
     write = {"openvino": export_openvino, "onnx": export_onnx}[_FORMAT.value]
-    version = write(model, name, root, images=images, **needed, **limit)
+    version = write(model, name, root, images=images, checkpoint=path, **needed, **limit)
     print(f"exported {path} to {version}")
     metadata = read_metadata(version)
     if "calibration_images" in metadata:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import re
 import sys
 
 import keras
@@ -326,3 +328,24 @@ def test_a_damaged_export(write, damage, tmp_path):
     with pytest.raises(UserError, match=words) as caught:
         Predictor(path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_code_of_the_documentation(rng, tmp_path, monkeypatch):
+    """What docs/serving_formats.md says to other people's Python."""
+    pytest.importorskip("openvino", reason="an extra")
+    pytest.importorskip("onnxruntime", reason="an extra")
+    page = (pathlib.Path(__file__).parents[1] / "docs" / "serving_formats.md").read_text()
+    _, of_openvino, of_onnx = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    model = small_network()
+    model.preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3)
+    for function, form in ((export_openvino, "openvino"), (export_onnx, "onnx")):
+        function(model, f"resnet20_cifar10_{form}", images=own_size(model, rng)[0])
+    for code, sides in ((of_openvino, (40, 50)), (of_openvino, (16, 16)), (of_onnx, (16, 16))):
+        pixels = rng.integers(0, 256, (2, *sides, 3), dtype=np.uint8)
+        names = {"pixels": pixels}
+        exec(compile(code, "serving_formats.md", "exec"), names)
+        fitted = Preprocessing((0.5,) * 3, (0.25,) * 3, resize=(16, 16))(pixels)
+        truth = tf.nn.softmax(model(fitted, training=False)).numpy()
+        atol = 1e-5 if sides == (16, 16) else 0.02
+        np.testing.assert_allclose(names["probabilities"], truth, atol=atol)

@@ -8,7 +8,7 @@ import uuid
 
 from keras_resnets.errors import UserError
 from keras_resnets.locks import try_lock
-from keras_resnets.serving.prediction import METADATA
+from keras_resnets.serving.formats import METADATA
 
 PART = ".export-"
 
