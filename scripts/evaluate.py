@@ -113,14 +113,15 @@ def evaluate_saved_model():
         result, rate = evaluate_export(predictor, test, **given("batch_size"), show=progress.show)
     facts = {
         "saved_model": predictor.path, "format": predictor.format,
-        "precision": predictor.metadata.get("precision", "float32"), "images": image_set,
+        "precision": predictor.metadata.get("precision"), "images": image_set,
         "images_per_second": rate,
     }
     folder = _OUTPUT_DIR.value or report_folder(predictor.path)
     files = evaluation.write_report(result, test, folder, **facts)
     print(f"{predictor.path} on {len(result.labels)} test images of {test.name}")
     print_figures(result, test.class_names)
-    print(f"{rate:.1f} images/s by {predictor.format}, {facts['precision']}")
+    # An export of an earlier version does not say what it computes in.
+    print(f"{rate:.1f} images/s by {predictor.format}, {facts['precision'] or 'precision unknown'}")
     print("wrote", *files, sep="\n  ")
 
 
