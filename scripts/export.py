@@ -47,7 +47,7 @@ _BATCHING = flags.DEFINE_boolean(
 flags.mark_flags_as_mutual_exclusive(["run_dir", "model"], required=True)
 
 OF_SAVED_MODELS = (
-    "top", "keep", "warmup_batch_sizes", "models_config", "version_label", "base_path",
+    *("top", "warmup_batch_sizes", "models_config", "version_label", "base_path"),
     "batching_parameters",
 )
 
@@ -61,10 +61,6 @@ def main():
     path = _MODEL.value or os.path.join(_RUN_DIR.value, f"{_CHECKPOINT.value}.keras")
     name = os.path.basename(os.path.abspath(_RUN_DIR.value or path)).removesuffix(".keras")
     root, name = _ROOT.value, _NAME.value or other_formats.default_name(name)
-    limit = {"max_pixels": _MAX_PIXELS.value} if _MAX_PIXELS.value else {}
-    if other_formats.is_other():
-        model = load_model(path)
-        return other_formats.export_other(model, path, name, root, _RUN_DIR.value, **limit)
     sizes, label = batch_sizes(), _VERSION_LABEL.value
     entry = {"label": label, "base_path": _BASE_PATH.value}
     has_entry = _MODELS_CONFIG.value or any(value is not None for value in entry.values())
@@ -77,12 +73,17 @@ def main():
     model = load_model(path)
     folder = os.path.join(root, name)
     before = exports(folder)
-    version = export(
-        model, name, root, _TOP.value, **limit, precision=other_formats.precision(),
-        checkpoint=path, warmup_batch_sizes=sizes, keep=_KEEP.value,
-    )
-    print(f"exported {path} to {version}")
-    if sizes is None and not warmup.has_serving_api():
+    limit = {"max_pixels": _MAX_PIXELS.value} if _MAX_PIXELS.value else {}
+    common = {"checkpoint": path, "keep": _KEEP.value, **limit}
+    if other_formats.is_other():
+        other_formats.export_other(model, name, root, _RUN_DIR.value, **common)
+    else:
+        precision = other_formats.precision()
+        version = export(
+            model, name, root, _TOP.value, precision=precision, warmup_batch_sizes=sizes, **common
+        )
+        print(f"exported {path} to {version}")
+    if not other_formats.is_other() and sizes is None and not warmup.has_serving_api():
         print(f"without warm-up requests: a file of them {warmup.MISSING}")
     for old in sorted({*before} - {*exports(folder)}):
         print(f"removed {os.path.join(folder, str(old))} (--keep={_KEEP.value})")

@@ -81,16 +81,15 @@ def default_name(name):
     return f"{name}{form}" + ("" if precision() == "float32" else f"_{precision()}")
 
 
-def export_other(model, path, name, root, run_dir, **limit):
+def export_other(model, name, root, run_dir, **common):
     """Exports in the format of the flags, and says how far it is from the model.
 
     Args:
         model: `keras.Model`.
-        path: String, the file that it comes from.
         name: String, to serve it by.
         root: String, the folder of served models.
         run_dir: String, the run whose images it is checked on and quantized by, or `None`.
-        **limit: `max_pixels` of the export.
+        **common: Arguments of all formats: `checkpoint`, `keep`, `max_pixels`.
     """
     from keras_resnets import data
     from keras_resnets.serving import export_onnx, export_openvino, openvino
@@ -114,8 +113,8 @@ def export_other(model, path, name, root, run_dir, **limit):
     if _FORMAT.value == "openvino":
         needed["precision"] = _PRECISION.value
     write = {"openvino": export_openvino, "onnx": export_onnx}[_FORMAT.value]
-    version = write(model, name, root, images=images, checkpoint=path, **needed, **limit)
-    print(f"exported {path} to {version}")
+    version = write(model, name, root, images=images, **needed, **common)
+    print(f"exported {common['checkpoint']} to {version}")
     metadata = read_metadata(version)
     if "calibration_images" in metadata:
         print(f"quantized by {metadata['calibration_images']} images of {sets.train.name}")

@@ -16,13 +16,20 @@ from keras_resnets.serving.formats import (
 from keras_resnets.serving.metadata import write_metadata
 from keras_resnets.serving.pixels import PixelNetwork
 from keras_resnets.serving.readers import OnnxReader
+from keras_resnets.serving.server_files import remove_old_versions
 from keras_resnets.serving.versions import new_version
 
 OPSET = 17
 
 
 def export_onnx(
-    model, name, root="saved_models", images=None, max_pixels=MAX_PIXELS, checkpoint=None
+    model,
+    name,
+    root="saved_models",
+    images=None,
+    max_pixels=MAX_PIXELS,
+    checkpoint=None,
+    keep=None,
 ):
     """Writes `<root>/<name>/<version>/model.onnx`, in float32.
 
@@ -37,8 +44,8 @@ def export_onnx(
         images: Iterable of uint8 arrays `(height, width, channels)` to compare on. Defaults to
             parts of two photos.
         max_pixels: Int. The most pixels that `Predictor` takes an image of. Defaults to 50 million.
-        checkpoint: String or path. The `.keras` file that the model was loaded from, as for
-            `export`. Defaults to none.
+        checkpoint: As for `export`.
+        keep: As for `export`.
 
     Returns:
         String, the path of the version's folder.
@@ -71,6 +78,8 @@ def export_onnx(
         add_metadata(part.path, **facts)
         answered = OnnxReader(part.path, read_metadata(part.path)).probabilities(pixels)
         add_metadata(part.path, difference=difference(network.reference(pixels), answered))
+    if keep is not None:
+        remove_old_versions(root, name, keep, spare=[int(os.path.basename(part.version))])
     return part.version
 
 

@@ -18,6 +18,7 @@ from keras_resnets.serving.formats import (
 from keras_resnets.serving.metadata import write_metadata
 from keras_resnets.serving.pixels import PixelNetwork
 from keras_resnets.serving.readers import OpenVINOReader
+from keras_resnets.serving.server_files import remove_old_versions
 from keras_resnets.serving.versions import new_version
 
 PRECISIONS = ("float32", "bfloat16", "int8")
@@ -35,6 +36,7 @@ def export_openvino(
     images=None,
     max_pixels=MAX_PIXELS,
     checkpoint=None,
+    keep=None,
 ):
     """Writes `<root>/<name>/<version>/model.xml` and `model.bin`.
 
@@ -57,8 +59,8 @@ def export_openvino(
             some hundred training images, from which the ranges of activations are taken.
         images: Iterable of such arrays to compare on. Defaults to parts of two photos.
         max_pixels: Int. The most pixels that `Predictor` takes an image of. Defaults to 50 million.
-        checkpoint: String or path. The `.keras` file that the model was loaded from, as for
-            `export`. Defaults to none.
+        checkpoint: As for `export`.
+        keep: As for `export`.
 
     Returns:
         String, the path of the version's folder.
@@ -99,6 +101,8 @@ def export_openvino(
         add_metadata(part.path, **facts)
         answered = OpenVINOReader(part.path, read_metadata(part.path)).probabilities(pixels)
         add_metadata(part.path, difference=difference(network.reference(pixels), answered))
+    if keep is not None:
+        remove_old_versions(root, name, keep, spare=[int(os.path.basename(part.version))])
     return part.version
 
 
