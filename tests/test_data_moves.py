@@ -33,7 +33,10 @@ def one_by_one(images, rows, columns):
 
 def test_moves_and_paint_follow_each_other(rng):
     images = rng.integers(1, 256, (4, 5, 6, 3)).astype("uint8")
-    first, second = ((rng.integers(-2, 8, (4, 5)), rng.integers(-2, 8, (4, 6))) for _ in range(2))
+    first, second = (
+        (rng.integers(-2, 8, (4, 5), "int32"), rng.integers(-2, 8, (4, 6), "int32"))
+        for _ in range(2)
+    )
     marks = rng.random((4, 5)) < 0.5, rng.random((4, 6)) < 0.5
     view = moves.View(tf.constant(images))
     view.move(*map(tf.constant, first))
@@ -92,5 +95,5 @@ def test_a_class_of_ones_own_keeps_its_call(rng):
 
 def test_no_image_is_smaller_than_what_is_mirrored():
     chosen = parse_augment("pad_crop:padding=4:mode=reflect")
-    with pytest.raises(ValueError, match="`augment`: pad_crop.* cannot be applied to images of 4x9"):
+    with pytest.raises(ValueError, match="pad_crop.* cannot be applied to images of 4x9x3"):
         augment.check(chosen, (4, 9, 3), CONTEXT)

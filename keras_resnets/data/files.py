@@ -9,7 +9,7 @@ from keras_resnets.data.moments import pixel_sums
 from keras_resnets.data.remembered import CHANNELS, Remembered
 from keras_resnets.data.sources import ARRAY_LIMIT, Images
 from keras_resnets.errors import UserError
-from keras_resnets.images import decode_image, find_fault, printable
+from keras_resnets.images import decode_image, digest, find_fault, printable
 
 
 def read_files(files, skip_corrupt, max_pixels, folder):
@@ -36,8 +36,8 @@ def read_files(files, skip_corrupt, max_pixels, folder):
         memory.known[:] = False  # their pixels are needed
     unknown = np.flatnonzero(~memory.known)
     pixels, size = ([] if len(unknown) == len(files) else None), 0
-    for place, image, sums in _decoded(files[unknown], max_pixels):
-        memory.learn(unknown[place], image.shape[:2], sums)
+    for place, image, sums, known in _decoded(files[unknown], max_pixels):
+        memory.learn(unknown[place], image.shape[:2], sums, known)
         if pixels is not None:
             pixels.append(image)
             size += image.nbytes
@@ -55,7 +55,8 @@ def read_files(files, skip_corrupt, max_pixels, folder):
         )
     if pixels:
         return Images.decoded(np.stack(pixels)), sound
-    return Images.files(list(files[sound]), max_pixels, memory.sums[sound]), sound
+    verified = memory.digests[sound], memory.shapes[sound].astype(np.int32)
+    return Images.files(list(files[sound]), max_pixels, memory.sums[sound], verified), sound
 
 
 def file_stamps(files, folder):
@@ -71,11 +72,12 @@ def _fit_in_memory(shapes):
 
 
 def _decoded(files, max_pixels):
-    """Yields place, uint8 image and pixel sums of each file that can be decoded."""
+    """Yields place, uint8 image, pixel sums and digest of each file that can be decoded."""
 
     def read(index, path):
-        image = decode_image(tf.io.read_file(path), CHANNELS, max_pixels)
-        return index, image, pixel_sums(image)
+        data = tf.io.read_file(path)
+        image = decode_image(data, CHANNELS, max_pixels)
+        return index, image, pixel_sums(image), digest(data)
 
     paths = tf.constant([os.fsencode(file) for file in files], tf.string)
     images = tf.data.Dataset.from_tensor_slices((np.arange(len(files)), paths)).map(

@@ -24,16 +24,20 @@ class Images:
     Args:
         values: uint8 array `(images, height, width, channels)`, or string tensor `(images,)`.
         read: Function from a string of `values`, and a `window` as `images.decode_image` takes it
-            or `None`, to uint8 `(height, width, channels)`.
+            or `None`, and this image's part of each of `verified`, to uint8 `(height, width,
+            channels)`.
         shape: `(height, width, channels)`; height and width `None` where they differ.
         sums: int64 array `(images, 1 + 2 * channels)`, what `moments.pixel_sums` gives of each; or
             `None`, if that is not known. Defaults to `None`.
+        verified: Of images that were decoded before, int64 `(images,)` of what `images.digest`
+            gives of each, and int32 `(images, 2)` of their heights and widths. Defaults to nothing.
     """
 
     values: tf.Tensor
     read: Callable
     shape: tuple
     sums: np.ndarray | None = None
+    verified: tuple = ()
 
     @classmethod
     def decoded(cls, array):
@@ -53,16 +57,17 @@ class Images:
         return cls(values, read, shape)
 
     @classmethod
-    def files(cls, paths, max_pixels=MAX_PIXELS, sums=None):
+    def files(cls, paths, max_pixels=MAX_PIXELS, sums=None, verified=()):
         """Images read from disk each time, RGB."""
         with tf.device("CPU"):
             # As bytes: a file's name need not be UTF-8.
             values = tf.constant([os.fsencode(path) for path in paths], tf.string)
+            verified = tuple(map(tf.constant, verified))
 
-        def read(row, window):
-            return read_image(row, max_pixels, window)
+        def read(row, window, *known):
+            return read_image(row, max_pixels, window, *known)
 
-        return cls(values, read, (None, None, 3), sums)
+        return cls(values, read, (None, None, 3), sums, verified)
 
     @property
     def is_decoded(self):
@@ -77,7 +82,8 @@ class Images:
         rows = tf.gather(self.values, index)
         if not self.is_decoded:
             shape = self.shape if window is None else (None, None, self.shape[-1])
-            return tf.ensure_shape(self.read(rows, window), shape)
+            known = [tf.gather(facts, index) for facts in self.verified]
+            return tf.ensure_shape(self.read(rows, window, *known), shape)
         if window is None:
             return rows
         top, left, tall, wide = tf.unstack(window(tf.shape(rows)[:2]))
