@@ -15,6 +15,7 @@ from keras_resnets.data.errors import reading
 from keras_resnets.images import MAX_PIXELS, decode_image, read_image
 
 ARRAY_LIMIT = 2**30  # bytes: images of one shape up to here are kept decoded
+_BATCH = 256  # images that come to Python at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +32,8 @@ class Images:
             `None`, if that is not known. Defaults to `None`.
         verified: Of images that were decoded before, int64 `(images,)` of what `images.digest`
             gives of each, and int32 `(images, 2)` of their heights and widths. Defaults to nothing.
+        is_small: Boolean. Whether these are to be decoded once and kept, by `in_memory`. Defaults
+            to `False`.
     """
 
     values: tf.Tensor
@@ -38,6 +41,7 @@ class Images:
     shape: tuple
     sums: np.ndarray | None = None
     verified: tuple = ()
+    is_small: bool = False
 
     @classmethod
     def decoded(cls, array):
@@ -57,8 +61,8 @@ class Images:
         return cls(values, read, shape)
 
     @classmethod
-    def files(cls, paths, max_pixels=MAX_PIXELS, sums=None, verified=()):
-        """Images read from disk each time, RGB."""
+    def files(cls, paths, max_pixels=MAX_PIXELS, sums=None, verified=(), shape=None):
+        """Images read from disk each time, RGB; once only if they are given one `shape`."""
         with tf.device("CPU"):
             # As bytes: a file's name need not be UTF-8.
             values = tf.constant([os.fsencode(path) for path in paths], tf.string)
@@ -67,7 +71,20 @@ class Images:
         def read(row, window, *known):
             return read_image(row, max_pixels, window, *known)
 
-        return cls(values, read, (None, None, 3), sums, verified)
+        is_small = shape is not None
+        return cls(values, read, shape or (None, None, 3), sums, verified, is_small)
+
+    def in_memory(self, places):
+        """The images at these places (int64 array), decoded.
+
+        Raises:
+            OSError: If one can no longer be read.
+        """
+        dataset = tf.data.Dataset.from_tensor_slices(places)
+        dataset = dataset.map(self.load, num_parallel_calls=tf.data.AUTOTUNE)
+        with reading():
+            batches = list(dataset.batch(_BATCH).prefetch(2).as_numpy_iterator())
+        return type(self).decoded(np.concatenate(batches))
 
     @property
     def is_decoded(self):
@@ -234,55 +251,3 @@ class Source(Examples):
             tf.range(self.num_examples, dtype=tf.int64), key
         )
         return tf.data.Dataset.from_tensor_slices((order, order))
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Archive:
-    """An image set with its named splits, from which parts are taken.
-
-    Args:
-        name: Name of the set.
-        class_names: Tuple of strings, by label.
-        images: `Images`, all of them.
-        all_labels: int64 array, the label of each image.
-        places: Dictionary from a split's name to the int64 places of its images, in their fixed
-            order: what a slice `train[:100]` counts.
-        describe: Function from a place to what a report calls this image.
-        num_skipped: Number of corrupt images left out.
-        stamps: As those of `Source`.
-    """
-
-    name: str
-    class_names: tuple
-    images: Images
-    all_labels: np.ndarray
-    places: dict
-    describe: Callable
-    num_skipped: int = 0
-    stamps: Sequence[bytes] | None = None
-
-    @property
-    def sizes(self):
-        """Dictionary from a split's name to its number of images."""
-        return {split: len(places) for split, places in self.places.items()}
-
-    def labels(self, split):
-        """int64 labels of a split in its order."""
-        return self.all_labels[self.places[split]]
-
-    def sources(self, selections):
-        """Turns each selection (dictionary from split to indices) into a `Source`."""
-        return {part: self._source(selection) for part, selection in selections.items()}
-
-    def _source(self, selection):
-        places = np.concatenate([self.places[split][idx] for split, idx in selection.items()])
-        return Source(
-            name=self.name,
-            class_names=self.class_names,
-            images=self.images,
-            indices=places,
-            labels=self.all_labels[places],
-            describe=self.describe,
-            num_skipped=self.num_skipped,
-            stamps=self.stamps,
-        )
