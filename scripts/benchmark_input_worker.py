@@ -62,7 +62,8 @@ def bare_crops(case, folder):
     source = data.load_splits(folder, train_split="train").train
     (operation,) = chosen = data.parse_augment("random_resized_crop")
     paths, boxes = [], []
-    draws = [augment.draw(chosen, 0, epoch, len(source)) for epoch in range(EPOCHS)]
+    epochs = tf.range(EPOCHS, dtype=tf.int64)  # of this type: another draws otherwise
+    draws = [augment.draw(chosen, 0, epoch, len(source)) for epoch in epochs]
     for numbers, place in itertools.product(draws, range(len(source))):
         paths.append(source.file_name(place))
         sides = tf.io.extract_jpeg_shape(tf.io.read_file(paths[-1]))[:2]
