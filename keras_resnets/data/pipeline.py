@@ -319,4 +319,6 @@ def _epochs(first, repeat):
 def _deterministic(dataset):
     options = tf.data.Options()
     options.deterministic = True
+    # Batches are made in parallel: threads within an operation would wait for each other.
+    options.threading.max_intra_op_parallelism = 1
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
