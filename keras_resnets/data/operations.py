@@ -272,20 +272,27 @@ class RandomResizedCrop(Operation):
         return tf.map_fn(cut, (images, boxes), fn_output_signature=tf.TensorSpec(shape))
 
     def boxes(self, numbers, size):
-        """The areas `(batch, 4)`, int32 (top, left, height, width), cut out of images of `size`."""
-        height, width = tf.unstack(tf.cast(size, tf.float32))
+        """The areas `(batch, 4)`, int32 (top, left, height, width), cut out of images of `size`.
+
+        Args:
+            numbers: As for a call.
+            size: `(height, width)`, or those of each image, int32 `(batch, 2)`.
+        """
+        sides = tf.cast(size, tf.float32)
+        height, width = tf.unstack(sides[..., None], axis=-2)
         area, ratio = _areas(numbers[:, 3:], (self.min_area, 1.0), (3 / 4, 4 / 3))
         tall = tf.round(tf.sqrt(area * height * width / ratio))
         wide = tf.round(tf.sqrt(area * height * width * ratio))
         fits = (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)
         found, (tall, wide) = _first(fits, tall, wide)
+        height, width = tf.unstack(sides, axis=-1)
         top = tf.floor(numbers[:, 1] * (height - tall + 1))
         left = tf.floor(numbers[:, 2] * (width - wide + 1))
-        whole = tf.stack([0.0, 0.0, height, width])
+        whole = tf.concat([tf.zeros_like(sides), sides], axis=-1)
         central_tall = tf.minimum(height, tf.maximum(1.0, tf.round(width * 4 / 3)))
         central_wide = tf.minimum(width, tf.maximum(1.0, tf.round(height * 4 / 3)))
         central = [(height - central_tall) // 2, (width - central_wide) // 2]
-        central = tf.stack([*central, central_tall, central_wide])
+        central = tf.stack([*central, central_tall, central_wide], axis=-1)
         boxes = tf.where(found[:, None], tf.stack([top, left, tall, wide], axis=1), central)
         return tf.cast(tf.where(self._chosen(numbers)[:, None], boxes, whole), tf.int32)
 

@@ -150,10 +150,14 @@ def training_dataset(
 
     crops = isinstance(operations[0], RandomResizedCrop) and getattr(source, "loads_windows", False)
 
-    def begin(numbers, reference):
+    def with_boxes(numbers, reference):  # for a batch at once: it takes forty small operations
+        boxes = operations[0].boxes(numbers[:, :begun], source.sides(reference))
+        return numbers, reference, boxes
+
+    def begin(numbers, reference, *box):
         if crops:  # no more of a JPEG file is decoded than is cut out
             drawn_box = functools.partial(operations[0].boxes, numbers[None, :begun])
-            image, label = source.load(reference, lambda sides: drawn_box(sides)[0])
+            image, label = source.load(reference, lambda sides: drawn_box(sides)[0], *box)
             return resize(image, context.image_size), label, numbers[begun:]
         image, label = source.load(reference)
         images = augmentation.apply(operations[:first], image[None], numbers[None], context)
@@ -166,6 +170,8 @@ def training_dataset(
             num_parallel_calls=parallel_calls,
         )
     else:
+        if crops and getattr(source, "sides", lambda _: None)(0) is not None:
+            dataset = dataset.map(with_boxes)
         dataset = dataset.unbatch().map(begin, num_parallel_calls=parallel_calls)
         dataset = dataset.batch(len(rows), drop_remainder=True)
         dataset = dataset.map(finish(operations[first:]), num_parallel_calls=parallel_calls)

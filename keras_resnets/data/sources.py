@@ -94,12 +94,19 @@ class Images:
     def __getitem__(self, index):
         return self.load(index)
 
-    def load(self, index, window=None):
-        """The image at a place, or a window of it; images at several places if decoded."""
+    def load(self, index, window=None, box=None):
+        """The image at a place, or a window of it; images at several places if decoded.
+
+        Args:
+            index: int64 scalar tensor, or a vector.
+            window: As `images.decode_image` takes it. Defaults to the whole image.
+            box: int32 `(4,)`, what `window` gives for the sides in `verified`, if that is known.
+        """
         rows = tf.gather(self.values, index)
         if not self.is_decoded:
             shape = self.shape if window is None else (None, None, self.shape[-1])
             known = [tf.gather(facts, index) for facts in self.verified]
+            known += [] if box is None else [box]
             return tf.ensure_shape(self.read(rows, window, *known), shape)
         if window is None:
             return rows
@@ -217,13 +224,20 @@ class Source(Examples):
         """Whether `load` takes a batch of references too."""
         return self.images.is_decoded
 
-    def load(self, index, window=None):
+    def load(self, index, window=None, box=None):
         """Reads example `index` (int64 scalar tensor): its uint8 image and int64 label.
 
-        With a `window`, as `images.decode_image` takes it, that part of the image alone.
+        With a `window`, as `images.decode_image` takes it, that part of the image alone; `box` is
+        what it gives for these `sides`.
         """
-        image = self.images.load(tf.gather(self.indices, index), window)
+        image = self.images.load(tf.gather(self.indices, index), window, box)
         return image, tf.gather(self.labels, index)
+
+    def sides(self, index):
+        """Heights and widths of examples, int32 `(..., 2)`, or `None` where they are not known."""
+        if not self.images.verified:
+            return None
+        return tf.gather(self.images.verified[1], tf.gather(self.indices, index))
 
     def in_order(self):
         """Dataset of references, each once, for `load`."""

@@ -60,7 +60,7 @@ def _fingerprint(data):
     return tf.strings.to_hash_bucket_fast(data, 2**63 - 1)  # FarmHash: 5 us for 60 KB
 
 
-def read_image(path, max_pixels=MAX_PIXELS, window=None, known=None, sides=None):
+def read_image(path, max_pixels=MAX_PIXELS, window=None, known=None, sides=None, box=None):
     """Reads and decodes an image file to RGB. What goes wrong is said with the file's name.
 
     Looking at a header, and naming the file where decoding fails, takes a quarter of the time. A
@@ -73,6 +73,7 @@ def read_image(path, max_pixels=MAX_PIXELS, window=None, known=None, sides=None)
         known: Scalar int64 tensor, the `digest` of this file when it was decoded before, within
             `max_pixels`. Defaults to unknown.
         sides: int32 tensor, `(height, width)` of the image then; needed with `known`.
+        box: int32 tensor `(4,)`, what `window` gives for `sides`, if that is known already.
 
     Returns:
         uint8 tensor of shape `(height, width, 3)`.
@@ -92,8 +93,9 @@ def read_image(path, max_pixels=MAX_PIXELS, window=None, known=None, sides=None)
 
     if known is None:
         return carefully()
+    cut = window if box is None else lambda _: box
     is_known = _fingerprint(data) == known
-    return tf.cond(is_known, lambda: _decode_jpeg(data, 3, window, sides), carefully)
+    return tf.cond(is_known, lambda: _decode_jpeg(data, 3, cut, sides), carefully)
 
 
 def find_fault(image, max_pixels=MAX_PIXELS):
