@@ -1,9 +1,10 @@
-"""Training speed: pairs timed in turn in one process, and every family in one table.
+"""Speed: pairs of networks timed in turn, every family in one table, and the input.
 
     python scripts/benchmark.py                          # all pairs, float32 and mixed_bfloat16
     python scripts/benchmark.py --cases=resnet50 --precisions=float32 --json=speed.json
     python scripts/benchmark.py --suite=families         # images a second of each family, with MACs
     python scripts/benchmark.py --suite=lesions          # all single lesions against evaluations
+    python scripts/benchmark.py --suite=input --against=../old  # images read and augmented, each s
 
 A case compares this package ("ours") with a reference. Both sides are warmed up; then they take
 turns, step by step, so that whatever else the machine does falls on both. The speed-up quoted is
@@ -11,12 +12,12 @@ the median of the ratios of neighbouring steps, the times are medians of single 
 """
 
 import json
-import os
-import platform
 import statistics
 import time
 
 from absl import flags
+from benchmark_input import CASES, run_input
+from benchmark_machine import machine
 from benchmark_pairs import PAIRS, ours
 from cli import COUNT, run
 
@@ -24,15 +25,15 @@ from keras_resnets.errors import UserError
 from keras_resnets.training.recipe import PRECISIONS
 
 _SUITE = flags.DEFINE_enum(
-    "suite", "pairs", ["pairs", "families", "lesions"], "What to measure."
+    "suite", "pairs", ["pairs", "families", "lesions", "input"], "What to measure."
 )
 _CASES = flags.DEFINE_list("cases", [], "Cases, or models with other suites; all by default.")
 _IMAGES = flags.DEFINE_integer("images", 10_000, "Images of --suite=lesions.", **COUNT)
 _PRECISIONS = flags.DEFINE_list(
     "precisions", ["float32", "mixed_bfloat16"], "Keras dtype policies to run each case under."
 )
-_STEPS = flags.DEFINE_integer("steps", 10, "Timed steps of each side.", **COUNT)
-_WARMUP = flags.DEFINE_integer("warmup", 2, "Steps of each side before timing.", **COUNT)
+_STEPS = flags.DEFINE_integer("steps", 10, "Timed steps (or turns) of each side.", **COUNT)
+_WARMUP = flags.DEFINE_integer("warmup", 2, "Steps (or turns) of each side before timing.", **COUNT)
 _JSON = flags.DEFINE_string("json", None, "File for the results.")
 
 
@@ -159,20 +160,6 @@ def measure_lesions(name):
     }
 
 
-def machine():
-    """What the figures depend on, for the JSON file."""
-    import keras
-    import tensorflow as tf
-
-    return {
-        "cores": os.cpu_count(),
-        "processor": platform.processor() or platform.machine(),
-        "gpus": len(tf.config.list_physical_devices("GPU")),
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-    }
-
-
 def run_pairs(cases):
     """Yields the rows of the pairs and prints them."""
     print(f"{'case':16} {'precision':15} {'images/s':>9} {'reference':>10} {'speed-up':>9}")
@@ -224,6 +211,7 @@ def main():
         "pairs": (PAIRS, run_pairs),
         "families": (FAMILIES, run_families),
         "lesions": (LESIONS, run_lesions),
+        "input": (CASES, lambda cases: run_input(cases, _STEPS.value, _WARMUP.value)),
     }[_SUITE.value]
     for name, given, known in (
         ("cases", _CASES.value, legal),

@@ -245,3 +245,13 @@ def test_cutout_fills_a_square_that_the_border_may_cut():
     tops = {(top, bottom) for top, bottom, _, _ in centres}
     # A centre in each row: cut off at the top by two rows, at the bottom by one.
     assert {(0, 1), (0, 2), (0, 3), (8, 11), (9, 11)} <= tops and (10, 11) not in tops
+
+
+def test_areas_of_a_batch_are_those_of_each_image(rng):
+    operation = operations.RandomResizedCrop(p=0.8)
+    numbers = augment.draw((operation,), 0, 0, 60)
+    sides = np.stack([rng.integers(1, 90, 60), rng.integers(1, 900, 60)], 1)
+    at_once = operation.boxes(numbers, sides)
+    for place, size in enumerate(sides):
+        (alone,) = operation.boxes(numbers[place : place + 1], size)
+        np.testing.assert_array_equal(at_once[place], alone)

@@ -1,15 +1,17 @@
 """Image files that were decoded before are not decoded again, unless they changed."""
 
 import os
+import pathlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_resnets import data
-from keras_resnets.data import files, moments
+from keras_resnets.data import files, moments, sources
 from keras_resnets.data.remembered import cache_folder
 from keras_resnets.errors import UserError
+from keras_resnets.images import decoding
 
 
 @pytest.fixture
@@ -89,14 +91,100 @@ def test_limits_hold_for_remembered_files_too(photos):
         data.load_splits(str(folder), max_pixels=7 * 15)
 
 
-def test_images_of_one_shape_stay_in_memory(photos, decoded):
+@pytest.fixture
+def small(photos):
+    """The same as JPEG files of one size, each of a grey of its own."""
     folder, images = photos
-    for path in images:
-        path.write_bytes(tf.io.encode_png(np.full((6, 6, 3), 9, "uint8")).numpy())
-    for _ in range(2):
+    for place, path in enumerate(images):
+        pixels = np.full((6, 6, 3), 20 * place, "uint8")
+        path.write_bytes(tf.io.encode_jpeg(pixels, quality=100).numpy())
+    return folder, list(images)
+
+
+def test_images_of_one_shape_stay_in_memory(small, decoded, monkeypatch):
+    folder, _ = small
+    first = data.load_splits(str(folder))
+    assert len(decoded) == 12
+    decoded.clear()
+    read, original = [], sources.read_image
+
+    def watched(path, *arguments):
+        tf.py_function(lambda path: read.append(path.numpy()), [path], [])
+        return original(path, *arguments)
+
+    monkeypatch.setattr(sources, "read_image", watched)
+    again = data.load_splits(str(folder))
+    assert not decoded and len(read) == 12  # once, for their pixels
+    for ours, theirs in zip(again, first, strict=True):
+        assert ours.loads_batches and theirs.loads_batches
+        assert ours.fingerprint == theirs.fingerprint
+        for place, (image, label) in enumerate(theirs):
+            np.testing.assert_array_equal(ours[place][0], image)
+            assert ours[place][1] == label and ours.file_name(place) == theirs.file_name(place)
+    read.clear()
+    test = data.load_splits(str(folder), test_split="test", splits=("test",)).test
+    assert not decoded and len(read) == len(test) == 4  # none for training
+    assert {os.path.basename(os.fsdecode(path)) for path in read} == {
+        os.path.basename(test.file_name(place)) for place in range(4)
+    }
+
+
+def test_a_corrupt_file_among_small_ones_costs_the_others_nothing(small, decoded):
+    folder, paths = small
+    paths[0].write_bytes(b"broken")
+    for count in (12, 1):
         decoded.clear()
-        assert data.load_splits(str(folder)).train.loads_batches
-        assert len(decoded) == 12
+        train = data.load_splits(str(folder), skip_corrupt=True).train
+        assert len(decoded) == count and train.num_skipped == 1 and train.loads_batches
+
+
+def rewrite(path, data):
+    """Other bytes of the same size, at the same time."""
+    facts = os.stat(path)
+    path.write_bytes(data + path.read_bytes()[len(data) :])
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+@pytest.fixture
+def jpegs(photos):
+    """The photos of several sizes as JPEG files."""
+    folder, images = photos
+    for path, pixels in images.items():
+        path.write_bytes(tf.io.encode_jpeg(pixels, quality=100).numpy())
+    return folder, list(images)
+
+
+def test_a_file_that_is_remembered_is_not_decoded_to_open_it(jpegs, decoded):
+    folder, paths = jpegs
+    data.load_splits(str(folder))
+    rewrite(paths[0], b"\xff\xd8\xffbroken")
+    decoded.clear()
+    train = data.load_splits(str(folder), train_split="train").train
+    assert not decoded
+    name = paths[0].name
+    with pytest.raises(OSError, match=f"{name} is not a whole"):  # once its pixels are needed
+        list(train)
+
+
+def test_the_bytes_tell_whether_a_header_is_needed(jpegs, monkeypatch):
+    folder, _ = jpegs
+    train = data.load_splits(str(folder), train_split="train").train
+    before = {train.file_name(place): train[place][0] for place in range(len(train))}
+    used, original = [], decoding.Header
+
+    def watched(data):
+        tf.py_function(lambda data: used.append(data.numpy()), [data], [])
+        return original(data)
+
+    monkeypatch.setattr(decoding, "Header", watched)
+    other = tf.io.encode_jpeg(np.full((9, 9, 3), 200, "uint8"))
+    changed = train.file_name(3)
+    pathlib.Path(changed).write_bytes(other.numpy())  # since the folder was opened
+    for place in range(len(train)):
+        name = train.file_name(place)
+        expected = np.full((9, 9, 3), 200) if name == changed else before[name]
+        np.testing.assert_array_equal(train[place][0], expected)
+    assert set(used) == {other.numpy()}
 
 
 def test_a_test_looks_at_test_images_alone(photos, decoded):

@@ -7,6 +7,7 @@ that adding one leaves the others' choices as they were.
 """
 
 import dataclasses
+import itertools
 import types
 import typing
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from keras_resnets.data import colour, errors, foreign, operations, policies, randomness
+from keras_resnets.data.moves import View
 from keras_resnets.errors import UserError
 
 OPERATIONS = {
@@ -170,9 +172,25 @@ def draw(chosen, seed, epoch, count):
 
 
 def apply(chosen, images, numbers, context):
-    """Applies the chosen operations in turn; `numbers` has one row an image, as `draw` made it."""
-    for operation in chosen:
-        with tf.name_scope(errors.scope(operation)):
-            images = operation(images, numbers[:, : operation.numbers], context)
-        numbers = numbers[:, operation.numbers :]
+    """Applies the chosen operations in turn; `numbers` has one row an image, as `draw` made it.
+
+    Those in a row that only move and paint pixels are done at once, with the same result.
+    """
+    for looks, group in itertools.groupby(chosen, _only_looks):
+        view = View(images) if looks else None
+        for operation in group:
+            own, numbers = numbers[:, : operation.numbers], numbers[:, operation.numbers :]
+            with tf.name_scope(errors.scope(operation)):
+                if looks:
+                    operation.look(view, own, context)
+                else:
+                    images = operation(images, own, context)
+        images = view.pixels() if looks else images
     return images
+
+
+def _only_looks(operation):
+    # A class of the user's own may have another call than the one that it inherits.
+    kind = type(operation)
+    base = operations.ViewOperation
+    return issubclass(kind, base) and kind.__call__ is base.__call__

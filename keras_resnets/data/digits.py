@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from keras_resnets.data.sources import Archive, Images
+from keras_resnets.data.archive import Archive
+from keras_resnets.data.sources import Images
 
 
 def open_digits():

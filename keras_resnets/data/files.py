@@ -9,13 +9,14 @@ from keras_resnets.data.moments import pixel_sums
 from keras_resnets.data.remembered import CHANNELS, Remembered
 from keras_resnets.data.sources import ARRAY_LIMIT, Images
 from keras_resnets.errors import UserError
-from keras_resnets.images import decode_image, find_fault, printable
+from keras_resnets.images import decode_image, digest, find_fault, printable
 
 
 def read_files(files, skip_corrupt, max_pixels, folder):
     """Finds the files that cannot be used, by decoding each the first time that it is seen.
 
-    Images of one shape that take up to 1 GiB stay decoded in memory; others are read from disk
+    Images of one shape that take up to 1 GiB are kept decoded, or where some were seen before wait
+    to be decoded until it is known which are needed (`Images.in_memory`); others are read from disk
     again. What is found out about a file is remembered with its size and time of change.
 
     Args:
@@ -32,12 +33,10 @@ def read_files(files, skip_corrupt, max_pixels, folder):
     """
     memory = Remembered(files, folder)
     memory.known &= memory.shapes.prod(1) <= max_pixels
-    if _fit_in_memory(memory.shapes[memory.known]):
-        memory.known[:] = False  # their pixels are needed
     unknown = np.flatnonzero(~memory.known)
     pixels, size = ([] if len(unknown) == len(files) else None), 0
-    for place, image, sums in _decoded(files[unknown], max_pixels):
-        memory.learn(unknown[place], image.shape[:2], sums)
+    for image, (place, known, *sums) in _decoded(files[unknown], max_pixels):
+        memory.learn(unknown[place], image.shape[:2], sums, known)
         if pixels is not None:
             pixels.append(image)
             size += image.nbytes
@@ -55,7 +54,11 @@ def read_files(files, skip_corrupt, max_pixels, folder):
         )
     if pixels:
         return Images.decoded(np.stack(pixels)), sound
-    return Images.files(list(files[sound]), max_pixels, memory.sums[sound]), sound
+    sides = memory.shapes[sound].astype(np.int32)
+    shape = (*sides[0].tolist(), CHANNELS) if _fit_in_memory(sides) else None
+    verified = memory.digests[sound], sides
+    images = Images.files(list(files[sound]), max_pixels, memory.sums[sound], verified, shape)
+    return images, sound
 
 
 def file_stamps(files, folder):
@@ -67,15 +70,18 @@ def _fit_in_memory(shapes):
     """Whether images of these shapes would stay decoded."""
     if not len(shapes) or (shapes != shapes[0]).any():
         return False
-    return CHANNELS * int(shapes.prod(1).sum()) <= ARRAY_LIMIT
+    return CHANNELS * int(shapes.prod(1, dtype=np.int64).sum()) <= ARRAY_LIMIT
 
 
 def _decoded(files, max_pixels):
-    """Yields place, uint8 image and pixel sums of each file that can be decoded."""
+    """Yields uint8 image, and place, digest and pixel sums, of each file that can be decoded."""
+    if not len(files):
+        return ()
 
     def read(index, path):
-        image = decode_image(tf.io.read_file(path), CHANNELS, max_pixels)
-        return index, image, pixel_sums(image)
+        data = tf.io.read_file(path)
+        image = decode_image(data, CHANNELS, max_pixels)
+        return image, tf.concat([[index, digest(data)], pixel_sums(image)], 0)
 
     paths = tf.constant([os.fsencode(file) for file in files], tf.string)
     images = tf.data.Dataset.from_tensor_slices((np.arange(len(files)), paths)).map(

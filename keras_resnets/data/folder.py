@@ -4,8 +4,8 @@ import os
 
 import numpy as np
 
+from keras_resnets.data.archive import Archive
 from keras_resnets.data.files import file_stamps, read_files
-from keras_resnets.data.sources import Archive
 from keras_resnets.errors import UserError
 from keras_resnets.images import FORMATS, MAX_PIXELS, image_files, printable, subfolders
 

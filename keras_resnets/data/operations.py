@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from keras_resnets.data.moves import View
 from keras_resnets.errors import UserError
 from keras_resnets.images import resize
 
@@ -79,7 +80,24 @@ class Operation:
 
 
 @dataclasses.dataclass(frozen=True)
-class PadCrop(Operation):
+class ViewOperation(Operation):
+    """An operation that moves and paints whole pixels, by `look`.
+
+    Several in a row look at one `View`, whose pixels are then copied once.
+    """
+
+    def look(self, view, numbers, context):
+        """Moves or paints the pixels of a `View`; otherwise as a call with its images."""
+        raise NotImplementedError
+
+    def __call__(self, images, numbers, context):
+        view = View(images)
+        self.look(view, numbers, context)
+        return view.pixels()
+
+
+@dataclasses.dataclass(frozen=True)
+class PadCrop(ViewOperation):
     """Pads all four sides by `padding` pixels and cuts the old size at a random place.
 
     He et al. 2015, section 4.2 (4 black pixels); Wide ResNet's code pads by reflection.
@@ -94,21 +112,25 @@ class PadCrop(Operation):
         self._require("padding", self.padding >= 1, "1 pixel or more")
         self._require("mode", self.mode in ("constant", "reflect"), "constant or reflect")
 
-    def __call__(self, images, numbers, context):
+    def look(self, view, numbers, context):
         offsets = tf.cast(numbers[:, 1:] * (2 * self.padding + 1), tf.int32)
         offsets = tf.where(self._chosen(numbers)[:, None], offsets, self.padding)
-        return _pad_and_cut(images, self.padding, self.padding, offsets, self.mode)
+        places = []
+        for axis, side in enumerate(view.sides):
+            around = [[self.padding, self.padding]]
+            padded = tf.pad(tf.range(side), around, self.mode, constant_values=-1)
+            places.append(tf.gather(padded, offsets[:, axis, None] + tf.range(side)))
+        view.move(*places, has_black=self.mode == "constant")
 
 
 @dataclasses.dataclass(frozen=True)
-class Flip(Operation):
+class Flip(ViewOperation):
     """Mirrors left and right."""
 
     p: float = 0.5
 
-    def __call__(self, images, numbers, context):
-        chosen = self._chosen(numbers)[:, None, None, None]
-        return tf.where(chosen, tf.reverse(images, [2]), images)
+    def look(self, view, numbers, context):
+        view.flip(self._chosen(numbers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +164,7 @@ class Rotate(Operation):
 
 
 @dataclasses.dataclass(frozen=True)
-class Translate(Operation):
+class Translate(ViewOperation):
     """Shifts by whole pixels, up to `fraction` of each side, black where nothing is left."""
 
     fraction: float = 0.1
@@ -152,16 +174,16 @@ class Translate(Operation):
         super().__post_init__()
         self._require("fraction", 0 <= self.fraction <= 1, "in 0..1")
 
-    def __call__(self, images, numbers, context):
-        limits = tf.cast(tf.shape(images)[1:3], tf.float32) * self.fraction
+    def look(self, view, numbers, context):
+        limits = tf.cast(view.sides, tf.float32) * self.fraction
         shift = tf.cast(tf.round((2 * numbers[:, 1:] - 1) * limits), tf.int32)
         shift = tf.where(self._chosen(numbers)[:, None], shift, 0)
-        height, width = tf.unstack(tf.cast(tf.math.ceil(limits), tf.int32))
-        return _pad_and_cut(images, height, width, [height, width] + shift, "constant")
+        height, width = view.sides
+        view.move(shift[:, :1] + tf.range(height), shift[:, 1:] + tf.range(width))
 
 
 @dataclasses.dataclass(frozen=True)
-class Erase(Operation):
+class Erase(ViewOperation):
     """Random erasing (Zhong et al. 2017) as torchvision has it, with the set's mean colour.
 
     A rectangle of 2 % to 33 % of the area and an aspect ratio of 0.3 to 3.3; the mean colour is 0
@@ -171,8 +193,8 @@ class Erase(Operation):
     p: float = 0.5
     numbers: ClassVar[int] = 3 + 2 * TRIES
 
-    def __call__(self, images, numbers, context):
-        height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
+    def look(self, view, numbers, context):
+        height, width = tf.unstack(tf.cast(view.sides, tf.float32))
         area, ratio = _areas(numbers[:, 3:], (0.02, 0.33), (0.3, 3.3))
         tall = tf.round(tf.sqrt(area * height * width * ratio))
         wide = tf.round(tf.sqrt(area * height * width / ratio))
@@ -181,13 +203,12 @@ class Erase(Operation):
         found &= self._chosen(numbers)
         top = tf.floor(numbers[:, 1] * (height - tall + 1))
         left = tf.floor(numbers[:, 2] * (width - wide + 1))
-        mask = _between(height, top, tall)[:, :, None] & _between(width, left, wide)[:, None, :]
-        mask &= found[:, None, None]
-        return tf.where(mask[..., None], context.mean, tf.cast(images, tf.float32))
+        rows = _between(height, top, tall) & found[:, None]
+        view.paint(rows, _between(width, left, wide), context.mean)
 
 
 @dataclasses.dataclass(frozen=True)
-class Cutout(Operation):
+class Cutout(ViewOperation):
     """Fills a square of `size` pixels with the set's mean colour (DeVries & Taylor 2017).
 
     Its centre is any pixel of the image, so that the border may cut some of it off, as in the
@@ -201,13 +222,12 @@ class Cutout(Operation):
         super().__post_init__()
         self._require("size", self.size >= 1, "1 pixel or more")
 
-    def __call__(self, images, numbers, context):
-        height, width = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.float32))
+    def look(self, view, numbers, context):
+        height, width = tf.unstack(tf.cast(view.sides, tf.float32))
         top = tf.floor(numbers[:, 1] * height) - self.size // 2
         left = tf.floor(numbers[:, 2] * width) - self.size // 2
-        rows, columns = _between(height, top, self.size), _between(width, left, self.size)
-        mask = rows[:, :, None] & columns[:, None, :] & self._chosen(numbers)[:, None, None]
-        return tf.where(mask[..., None], context.mean, tf.cast(images, tf.float32))
+        rows = _between(height, top, self.size) & self._chosen(numbers)[:, None]
+        view.paint(rows, _between(width, left, self.size), context.mean)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,30 +272,29 @@ class RandomResizedCrop(Operation):
         return tf.map_fn(cut, (images, boxes), fn_output_signature=tf.TensorSpec(shape))
 
     def boxes(self, numbers, size):
-        """The areas `(batch, 4)`, int32 (top, left, height, width), cut out of images of `size`."""
-        height, width = tf.unstack(tf.cast(size, tf.float32))
+        """The areas `(batch, 4)`, int32 (top, left, height, width), cut out of images of `size`.
+
+        Args:
+            numbers: As for a call.
+            size: `(height, width)`, or those of each image, int32 `(batch, 2)`.
+        """
+        sides = tf.cast(size, tf.float32)
+        height, width = tf.unstack(sides[..., None], axis=-2)
         area, ratio = _areas(numbers[:, 3:], (self.min_area, 1.0), (3 / 4, 4 / 3))
         tall = tf.round(tf.sqrt(area * height * width / ratio))
         wide = tf.round(tf.sqrt(area * height * width * ratio))
         fits = (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)
         found, (tall, wide) = _first(fits, tall, wide)
+        height, width = tf.unstack(sides, axis=-1)
         top = tf.floor(numbers[:, 1] * (height - tall + 1))
         left = tf.floor(numbers[:, 2] * (width - wide + 1))
-        whole = tf.stack([0.0, 0.0, height, width])
+        whole = tf.concat([tf.zeros_like(sides), sides], axis=-1)
         central_tall = tf.minimum(height, tf.maximum(1.0, tf.round(width * 4 / 3)))
         central_wide = tf.minimum(width, tf.maximum(1.0, tf.round(height * 4 / 3)))
         central = [(height - central_tall) // 2, (width - central_wide) // 2]
-        central = tf.stack([*central, central_tall, central_wide])
+        central = tf.stack([*central, central_tall, central_wide], axis=-1)
         boxes = tf.where(found[:, None], tf.stack([top, left, tall, wide], axis=1), central)
         return tf.cast(tf.where(self._chosen(numbers)[:, None], boxes, whole), tf.int32)
-
-
-def _pad_and_cut(images, height, width, offsets, mode):
-    padded = tf.pad(images, [[0, 0], [height, height], [width, width], [0, 0]], mode)
-    rows = offsets[:, :1] + tf.range(tf.shape(images)[1])
-    columns = offsets[:, 1:] + tf.range(tf.shape(images)[2])
-    cut = tf.gather(padded, rows, axis=1, batch_dims=1)
-    return tf.ensure_shape(tf.gather(cut, columns, axis=2, batch_dims=1), images.shape)
 
 
 def _areas(numbers, area, ratio):

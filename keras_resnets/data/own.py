@@ -91,7 +91,7 @@ def from_files(paths, labels, class_names=None, skip_corrupt=False, max_pixels=M
     return Source(
         name="files",
         class_names=class_names,
-        images=images,
+        images=images.in_memory(np.arange(len(files))) if images.is_small else images,
         indices=np.arange(len(files)),
         labels=numbers[sound],
         describe=lambda place: printable(files[place]),

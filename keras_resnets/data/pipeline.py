@@ -1,4 +1,4 @@
-"""From a source to batches for the network."""
+"""From a source to batches that a network is trained on."""
 
 import dataclasses
 import functools
@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from keras_resnets.checks import is_count, must
 from keras_resnets.data import augment as augmentation
+from keras_resnets.data.batches import check_types, deterministic, encoder
 from keras_resnets.data.mixing import parse_mix
 from keras_resnets.data.operations import Context, Operation, RandomResizedCrop
 from keras_resnets.data.repeated import repeated
-from keras_resnets.data.shards import check_shard, evaluation_shard, training_rows
+from keras_resnets.data.shards import check_shard, training_rows
 from keras_resnets.errors import UserError
-from keras_resnets.images import Preprocessing, resize, resize_window
+from keras_resnets.images import resize, resize_window
 
 _FOREVER = np.iinfo(np.int64).max
 
@@ -91,9 +92,9 @@ def training_dataset(
             operation cannot be applied to the images, or an argument is not legal.
     """
     operations = augmentation.parse_augment(augment)
-    _check_types(source, preprocessing, batch_size)
+    check_types(source, preprocessing, batch_size)
     check_shard(shard, batch_size)
-    encode = _encoder(labels, source)
+    encode = encoder(labels, source)
     mixing, source = parse_mix(mix), repeated(source, repeats)
     must("labels", labels, not mixing or labels == "one_hot", "'one_hot' with `mix`")
     most = source.num_examples
@@ -150,10 +151,14 @@ def training_dataset(
 
     crops = isinstance(operations[0], RandomResizedCrop) and getattr(source, "loads_windows", False)
 
-    def begin(numbers, reference):
+    def with_boxes(numbers, reference):  # for a batch at once: it takes forty small operations
+        boxes = operations[0].boxes(numbers[:, :begun], source.sides(reference))
+        return numbers, reference, boxes
+
+    def begin(numbers, reference, *box):
         if crops:  # no more of a JPEG file is decoded than is cut out
             drawn_box = functools.partial(operations[0].boxes, numbers[None, :begun])
-            image, label = source.load(reference, lambda sides: drawn_box(sides)[0])
+            image, label = source.load(reference, lambda sides: drawn_box(sides)[0], *box)
             return resize(image, context.image_size), label, numbers[begun:]
         image, label = source.load(reference)
         images = augmentation.apply(operations[:first], image[None], numbers[None], context)
@@ -166,69 +171,15 @@ def training_dataset(
             num_parallel_calls=parallel_calls,
         )
     else:
+        if crops and getattr(source, "sides", lambda _: None)(0) is not None:
+            dataset = dataset.map(with_boxes)
         dataset = dataset.unbatch().map(begin, num_parallel_calls=parallel_calls)
         dataset = dataset.batch(len(rows), drop_remainder=True)
         dataset = dataset.map(finish(operations[first:]), num_parallel_calls=parallel_calls)
     if repeat is not True and not first_step:  # `fit` asks how many there are
         count = _count(repeat) * steps
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    return _deterministic(dataset)
-
-
-def evaluation_dataset(
-    source, preprocessing, batch_size=128, replicas=1, labels="one_hot", shard=(0, 1)
-):
-    """Every example once, in order, prepared as `preprocessing` says.
-
-    Args:
-        source: `Source`.
-        preprocessing: `Preprocessing` of the network.
-        batch_size: Int, images in a global batch. Defaults to 128.
-        replicas: Int. Batches are filled up to a multiple of it with black images of weight 0.
-            Defaults to 1.
-        labels: String, `"one_hot"` or `"sparse"`, as for `training_dataset`. Defaults to
-            `"one_hot"`.
-        shard: `(worker, workers)`, which part of each global batch is wanted; each has the same
-            number of batches. Defaults to all.
-
-    Returns:
-        `tf.data.Dataset` of known cardinality of float32 images `(batch, height, width,
-        channels)`, labels as those of `training_dataset`, and float32 weights `(batch,)`, 1 for an
-        example and 0 for filling.
-
-    Raises:
-        ValueError: If the channels do not fit, the prepared images would differ in size, or an
-            argument is not legal.
-    """
-    _check_types(source, preprocessing, batch_size)
-    encode = _encoder(labels, source)
-    fixed = preprocessing.crop or isinstance(preprocessing.resize, tuple) or source.image_shape
-    if not fixed:
-        raise UserError(
-            f"`preprocessing` must resize or crop to one (height, width), as the images of "
-            f"{source.name} differ in size. Received: {preprocessing}"
-        )
-
-    def prepare(reference):
-        image, label = source.load(reference)
-        return preprocessing(image), encode(label)
-
-    def fill(images, classes):
-        size = tf.shape(images)[0]
-        missing = -size % replicas
-        weights = tf.pad(tf.ones(size), [[0, missing]])
-        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
-        rest = [[0, 0]] * (classes.shape.rank - 1)
-        return images, tf.pad(classes, [[0, missing], *rest]), weights
-
-    if shard[1] > 1:
-        return _deterministic(evaluation_shard(source, prepare, batch_size, replicas, shard))
-    dataset = source.in_order()
-    if source.loads_batches:
-        dataset = dataset.batch(batch_size).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    else:
-        dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
-    return _deterministic(dataset.map(fill))
+    return deterministic(dataset)
 
 
 def fitting(operations, exact):
@@ -267,34 +218,6 @@ class _Fit(Operation):
         return resize_window(images, covering, (covering - size) // 2, size)
 
 
-def _check_types(source, preprocessing, batch_size):
-    if not hasattr(source, "load"):
-        raise UserError(
-            "`source` must be a data.Source, such as splits.train. "
-            f"Received: {type(source).__name__}"
-        )
-    if not isinstance(preprocessing, Preprocessing):
-        raise UserError(
-            "`preprocessing` must be a Preprocessing, such as "
-            f"Preprocessing(*data.statistics(splits.train)). Received: {preprocessing!r}"
-        )
-    is_size = isinstance(batch_size, int | np.integer) and 0 < batch_size < 2**31
-    must("batch_size", batch_size, is_size, "a positive integer below 2**31")
-    if source.channels != preprocessing.channels:
-        raise UserError(
-            f"`preprocessing` must have the {source.channels} channels of {source.name}. "
-            f"Received: {preprocessing.channels} channels"
-        )
-
-
-def _encoder(labels, source):
-    """The function from class numbers to labels."""
-    if labels not in ("one_hot", "sparse"):
-        raise UserError(f"`labels` must be 'one_hot' or 'sparse'. Received: labels={labels!r}")
-    classes = len(source.class_names)
-    return tf.identity if labels == "sparse" else lambda numbers: tf.one_hot(numbers, classes)
-
-
 def _count(repeat):
     return 1 if repeat is False else repeat
 
@@ -314,9 +237,3 @@ def _epochs(first, repeat):
         return tf.data.Dataset.range(start, start + count)
 
     return tf.data.Dataset.from_tensors(0).flat_map(range_of)
-
-
-def _deterministic(dataset):
-    options = tf.data.Options()
-    options.deterministic = True
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)

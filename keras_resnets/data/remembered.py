@@ -8,8 +8,9 @@ import zipfile
 
 import numpy as np
 
-VERSION = 1  # of the decoder and of what is kept
+VERSION = 2  # of the decoder and of what is kept
 CHANNELS = 3
+_FACTS = ("shapes", "sums", "digests")  # what is kept of each file
 
 
 def cache_folder():
@@ -36,6 +37,7 @@ class Remembered:
         self._stats = np.array([_stat(file) for file in self._files], np.int64).reshape(-1, 2)
         self.shapes = np.zeros((len(files), 2), np.int64)
         self.sums = np.zeros((len(files), 1 + 2 * CHANNELS), np.int64)
+        self.digests = np.zeros(len(files), np.int64)
         self.known = np.zeros(len(files), bool)
         self._recall()
 
@@ -48,20 +50,22 @@ class Remembered:
                 places = {name: place for place, name in enumerate(names)}
                 found = np.array([places.get(file, -1) for file in self._files], np.int64)
                 self.known = (found >= 0) & (kept["stats"][found] == self._stats).all(1)
-                self.shapes[self.known] = kept["shapes"][found[self.known]]
-                self.sums[self.known] = kept["sums"][found[self.known]]
+                for name in _FACTS:
+                    getattr(self, name)[self.known] = kept[name][found[self.known]]
         except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
             self.known[:] = False
 
-    def learn(self, place, shape, sums):
+    def learn(self, place, shape, sums, digest):
         """Keeps what decoding the file at a place gave.
 
         Args:
             place: Int, in `files`.
             shape: `(height, width)`.
             sums: int64 array: pixels, and the sum and the sum of squares of each channel.
+            digest: Int, what `images.digest` gives of its bytes.
         """
-        self.shapes[place], self.sums[place], self.known[place] = shape, sums, True
+        self.shapes[place], self.sums[place], self.digests[place] = shape, sums, digest
+        self.known[place] = True
 
     def save(self):
         """Writes the cache file, in one step; other files of the same folder are forgotten."""
@@ -75,8 +79,7 @@ class Remembered:
                 version=VERSION,
                 names=np.frombuffer(names, np.uint8),
                 stats=self._stats[kept],
-                shapes=self.shapes[kept],
-                sums=self.sums[kept],
+                **{name: getattr(self, name)[kept] for name in _FACTS},
             )
             os.replace(temporary, self._path)
         except OSError:

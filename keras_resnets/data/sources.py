@@ -15,6 +15,7 @@ from keras_resnets.data.errors import reading
 from keras_resnets.images import MAX_PIXELS, decode_image, read_image
 
 ARRAY_LIMIT = 2**30  # bytes: images of one shape up to here are kept decoded
+_BATCH = 256  # images that come to Python at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -24,16 +25,23 @@ class Images:
     Args:
         values: uint8 array `(images, height, width, channels)`, or string tensor `(images,)`.
         read: Function from a string of `values`, and a `window` as `images.decode_image` takes it
-            or `None`, to uint8 `(height, width, channels)`.
+            or `None`, and this image's part of each of `verified`, to uint8 `(height, width,
+            channels)`.
         shape: `(height, width, channels)`; height and width `None` where they differ.
         sums: int64 array `(images, 1 + 2 * channels)`, what `moments.pixel_sums` gives of each; or
             `None`, if that is not known. Defaults to `None`.
+        verified: Of images that were decoded before, int64 `(images,)` of what `images.digest`
+            gives of each, and int32 `(images, 2)` of their heights and widths. Defaults to nothing.
+        is_small: Boolean. Whether these are to be decoded once and kept, by `in_memory`. Defaults
+            to `False`.
     """
 
     values: tf.Tensor
     read: Callable
     shape: tuple
     sums: np.ndarray | None = None
+    verified: tuple = ()
+    is_small: bool = False
 
     @classmethod
     def decoded(cls, array):
@@ -53,16 +61,30 @@ class Images:
         return cls(values, read, shape)
 
     @classmethod
-    def files(cls, paths, max_pixels=MAX_PIXELS, sums=None):
-        """Images read from disk each time, RGB."""
+    def files(cls, paths, max_pixels=MAX_PIXELS, sums=None, verified=(), shape=None):
+        """Images read from disk each time, RGB; once only if they are given one `shape`."""
         with tf.device("CPU"):
             # As bytes: a file's name need not be UTF-8.
             values = tf.constant([os.fsencode(path) for path in paths], tf.string)
+            verified = tuple(map(tf.constant, verified))
 
-        def read(row, window):
-            return read_image(row, max_pixels, window)
+        def read(row, window, *known):
+            return read_image(row, max_pixels, window, *known)
 
-        return cls(values, read, (None, None, 3), sums)
+        is_small = shape is not None
+        return cls(values, read, shape or (None, None, 3), sums, verified, is_small)
+
+    def in_memory(self, places):
+        """The images at these places (int64 array), decoded.
+
+        Raises:
+            OSError: If one can no longer be read.
+        """
+        dataset = tf.data.Dataset.from_tensor_slices(places)
+        dataset = dataset.map(self.load, num_parallel_calls=tf.data.AUTOTUNE)
+        with reading():
+            batches = list(dataset.batch(_BATCH).prefetch(2).as_numpy_iterator())
+        return type(self).decoded(np.concatenate(batches))
 
     @property
     def is_decoded(self):
@@ -72,12 +94,20 @@ class Images:
     def __getitem__(self, index):
         return self.load(index)
 
-    def load(self, index, window=None):
-        """The image at a place, or a window of it; images at several places if decoded."""
+    def load(self, index, window=None, box=None):
+        """The image at a place, or a window of it; images at several places if decoded.
+
+        Args:
+            index: int64 scalar tensor, or a vector.
+            window: As `images.decode_image` takes it. Defaults to the whole image.
+            box: int32 `(4,)`, what `window` gives for the sides in `verified`, if that is known.
+        """
         rows = tf.gather(self.values, index)
         if not self.is_decoded:
             shape = self.shape if window is None else (None, None, self.shape[-1])
-            return tf.ensure_shape(self.read(rows, window), shape)
+            known = [tf.gather(facts, index) for facts in self.verified]
+            known += [] if box is None else [box]
+            return tf.ensure_shape(self.read(rows, window, *known), shape)
         if window is None:
             return rows
         top, left, tall, wide = tf.unstack(window(tf.shape(rows)[:2]))
@@ -194,13 +224,20 @@ class Source(Examples):
         """Whether `load` takes a batch of references too."""
         return self.images.is_decoded
 
-    def load(self, index, window=None):
+    def load(self, index, window=None, box=None):
         """Reads example `index` (int64 scalar tensor): its uint8 image and int64 label.
 
-        With a `window`, as `images.decode_image` takes it, that part of the image alone.
+        With a `window`, as `images.decode_image` takes it, that part of the image alone; `box` is
+        what it gives for these `sides`.
         """
-        image = self.images.load(tf.gather(self.indices, index), window)
+        image = self.images.load(tf.gather(self.indices, index), window, box)
         return image, tf.gather(self.labels, index)
+
+    def sides(self, index):
+        """Heights and widths of examples, int32 `(..., 2)`, or `None` where they are not known."""
+        if not self.images.verified:
+            return None
+        return tf.gather(self.images.verified[1], tf.gather(self.indices, index))
 
     def in_order(self):
         """Dataset of references, each once, for `load`."""
@@ -228,55 +265,3 @@ class Source(Examples):
             tf.range(self.num_examples, dtype=tf.int64), key
         )
         return tf.data.Dataset.from_tensor_slices((order, order))
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class Archive:
-    """An image set with its named splits, from which parts are taken.
-
-    Args:
-        name: Name of the set.
-        class_names: Tuple of strings, by label.
-        images: `Images`, all of them.
-        all_labels: int64 array, the label of each image.
-        places: Dictionary from a split's name to the int64 places of its images, in their fixed
-            order: what a slice `train[:100]` counts.
-        describe: Function from a place to what a report calls this image.
-        num_skipped: Number of corrupt images left out.
-        stamps: As those of `Source`.
-    """
-
-    name: str
-    class_names: tuple
-    images: Images
-    all_labels: np.ndarray
-    places: dict
-    describe: Callable
-    num_skipped: int = 0
-    stamps: Sequence[bytes] | None = None
-
-    @property
-    def sizes(self):
-        """Dictionary from a split's name to its number of images."""
-        return {split: len(places) for split, places in self.places.items()}
-
-    def labels(self, split):
-        """int64 labels of a split in its order."""
-        return self.all_labels[self.places[split]]
-
-    def sources(self, selections):
-        """Turns each selection (dictionary from split to indices) into a `Source`."""
-        return {part: self._source(selection) for part, selection in selections.items()}
-
-    def _source(self, selection):
-        places = np.concatenate([self.places[split][idx] for split, idx in selection.items()])
-        return Source(
-            name=self.name,
-            class_names=self.class_names,
-            images=self.images,
-            indices=places,
-            labels=self.all_labels[places],
-            describe=self.describe,
-            num_skipped=self.num_skipped,
-            stamps=self.stamps,
-        )

@@ -6,7 +6,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_resnets.data.sources import ARRAY_LIMIT, Archive, Images
+from keras_resnets.data.archive import Archive
+from keras_resnets.data.sources import ARRAY_LIMIT, Images
 from keras_resnets.data.streaming import StreamedSource
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, decode_image

@@ -1,6 +1,12 @@
 """What happens to an image between its file and the network: decoding, resizing, standardizing."""
 
-from keras_resnets.images.decoding import MAX_PIXELS, decode_image, find_fault, read_image
+from keras_resnets.images.decoding import (
+    MAX_PIXELS,
+    decode_image,
+    digest,
+    find_fault,
+    read_image,
+)
 from keras_resnets.images.files import FORMATS, image_files, is_image, printable, subfolders
 from keras_resnets.images.headers import count_pixels
 from keras_resnets.images.preprocessing import Preprocessing, PreprocessingLayer
@@ -13,6 +19,7 @@ __all__ = [
     "PreprocessingLayer",
     "count_pixels",
     "decode_image",
+    "digest",
     "find_fault",
     "image_files",
     "is_image",

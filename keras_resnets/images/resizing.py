@@ -22,8 +22,9 @@ def resize(images, size, interpolation="bilinear"):
     """
     if interpolation == "bilinear":
         # The antialiasing kernel gives the same where an image grows, ten times more slowly.
-        is_growing = _is_growing(images, size)
-        return tf.image.resize(images, tf.cast(size, tf.int32), antialias=not is_growing)
+        if _is_growing(images, size):
+            return tf.image.resize(images, tf.cast(size, tf.int32))
+        return _antialias(images, size)
     return resize_window(images, size, (0, 0), size, interpolation)
 
 
@@ -68,23 +69,53 @@ def resize_window(images, size, offset, window, interpolation="bilinear"):
     return tf.ensure_shape(resized, [None, *([None, None] if static is None else static), None])
 
 
+def _antialias(images, size):
+    """`tf.image.resize(images, size, antialias=True)`, bit for bit."""
+    if len(images.shape) == 3:
+        return _antialias(images[None], size)[0]
+    static = tf.get_static_value(tf.convert_to_tensor(size))
+    size = tf.cast(size, tf.int32)
+    scale = tf.cast(size, tf.float32) / tf.cast(tf.shape(images)[1:3], tf.float32)
+    resized = _scale_and_translate(images, size, scale, tf.zeros(2), "triangle")
+    sides = [None, None] if static is None else [int(side) for side in static]
+    return tf.ensure_shape(resized, [images.shape[0], *sides, images.shape[-1]])
+
+
 def _scale_and_translate(images, size, scale, shift, kernel):
-    def run(images, size, scale, shift):
-        return tf.raw_ops.ScaleAndTranslate(
-            images=images,
-            size=tf.stack(size),
-            scale=tf.stack(scale),
-            translation=tf.stack(shift),
-            kernel_type=kernel,
-            antialias=True,
-        )
+    def heights(images):
+        return _heights(images, size[0], scale[0], shift[0], kernel)
+
+    def widths(images):
+        turned = _heights(_turned(images), size[1], scale[1], shift[1], kernel)
+        return _turned(turned)
 
     if kernel == "triangle":
-        return run(images, size, scale, shift)
+        return widths(heights(images))
     # Widths first, as Pillow where the aspect ratio is kept.
-    wide = run(images, (tf.shape(images)[1], size[1]), (1.0, scale[1]), (0.0, shift[1]))
-    tall = run(_clip(wide), size, (scale[0], 1.0), (shift[0], 0.0))
-    return _clip(tall)
+    return _clip(heights(_clip(widths(images))))
+
+
+def _heights(images, height, scale, shift, kernel):
+    """ScaleAndTranslate of the heights alone.
+
+    The operation adds whole rows fast, but columns pixel by pixel. Here the pixels of a row are
+    channels of one column: with the images turned in between, both passes take a third of the time
+    that the operation takes for both, and give the same.
+    """
+    batch, tall, wide, channels = tf.unstack(tf.shape(images))
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=tf.reshape(images, tf.stack([batch, tall, 1, wide * channels])),
+        size=tf.stack([height, 1]),
+        scale=tf.stack([scale, 1.0]),
+        translation=tf.stack([shift, 0.0]),
+        kernel_type=kernel,
+        antialias=True,
+    )
+    return tf.reshape(resized, tf.stack([batch, height, wide, channels]))
+
+
+def _turned(images):
+    return tf.transpose(images, (0, 2, 1, 3))
 
 
 def _clip(images):
