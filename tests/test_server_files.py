@@ -267,7 +267,6 @@ def test_script(served_model, tmp_path):
         "wrote root/models.config",
         "version 3 is not served: models.config lists others (--version_label)",
     ]
-    for wrong in ("--warmup_batch_sizes=1,x", "--warmup_batch_sizes=0", "--version_label=a b"):
-        done = run_script(tmp_path, *given, wrong)
-        assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    done = run_script(tmp_path, *given, "--warmup_batch_sizes=1,x")
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert exports(tmp_path / "root" / "net") == [2, 3]
