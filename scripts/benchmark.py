@@ -5,6 +5,7 @@
     python scripts/benchmark.py --suite=families         # images a second of each family, with MACs
     python scripts/benchmark.py --suite=lesions          # all single lesions against evaluations
     python scripts/benchmark.py --suite=input --against=../old  # images read and augmented, each s
+    python scripts/benchmark.py --suite=inference        # exports of each format, against others
 
 A case compares this package ("ours") with a reference. Both sides are warmed up; then they take
 turns, step by step, so that whatever else the machine does falls on both. The speed-up quoted is
@@ -16,6 +17,7 @@ import statistics
 import time
 
 from absl import flags
+from benchmark_inference import INFERENCE_CASES, run_inference
 from benchmark_input import CASES, run_input
 from benchmark_machine import machine
 from benchmark_pairs import PAIRS, ours
@@ -25,7 +27,7 @@ from keras_resnets.errors import UserError
 from keras_resnets.training.recipe import PRECISIONS
 
 _SUITE = flags.DEFINE_enum(
-    "suite", "pairs", ["pairs", "families", "lesions", "input"], "What to measure."
+    "suite", "pairs", ["pairs", "families", "lesions", "input", "inference"], "What to measure."
 )
 _CASES = flags.DEFINE_list("cases", [], "Cases, or models with other suites; all by default.")
 _IMAGES = flags.DEFINE_integer("images", 10_000, "Images of --suite=lesions.", **COUNT)
@@ -212,6 +214,9 @@ def main():
         "families": (FAMILIES, run_families),
         "lesions": (LESIONS, run_lesions),
         "input": (CASES, lambda cases: run_input(cases, _STEPS.value, _WARMUP.value)),
+        "inference": (
+            INFERENCE_CASES, lambda cases: run_inference(cases, _STEPS.value, _WARMUP.value)
+        ),
     }[_SUITE.value]
     for name, given, known in (
         ("cases", _CASES.value, legal),

@@ -106,6 +106,7 @@ def write_exports(case, folder, images):
     from keras_resnets.serving import export, export_openvino
 
     model = keras_resnets.ResNet50(**INFERENCE_CASES[case][1])
+    model.preprocessing = keras_resnets.Preprocessing((0.5,) * 3, (0.25,) * 3)
     paths = {}
     for precision in ("float32", "bfloat16"):
         paths["saved_model", precision] = export(model, precision, folder, precision=precision)
@@ -191,20 +192,24 @@ def printed(row):
     )
 
 
-def run_inference(cases, turns, warmup):
-    """Yields the rows of the cases and prints them."""
-    import numpy as np
-
-    if not all(batch.isdecimal() and int(batch) for batch in _BATCHES.value):
-        raise UserError(f"`--batches` must be whole numbers above 0. Received: {_BATCHES.value}")
+def print_what_there_is(cases):
     rates = ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in gemm_rates().items())
     print(f"{processor()}, {os.cpu_count()} cores; GEMM: {rates}")
     if not has_openvino():
         print("no OpenVINO: pip install 'keras_resnets[openvino]'")
     if "torchvision" in cases and not has_torch():
         print(f"no torch: {_TORCH_PYTHON.value} is not there (scripts/torch_env.sh makes it)")
-    pixels = np.random.default_rng(0).integers(0, 256, (CALIBRATION_IMAGES, SIDE, SIDE, 3))
-    pixels = pixels.astype("uint8")
+
+
+def run_inference(cases, turns, warmup):
+    """Yields the rows of the cases and prints them."""
+    import numpy as np
+
+    if not all(batch.isdecimal() and int(batch) for batch in _BATCHES.value):
+        raise UserError(f"`--batches` must be whole numbers above 0. Received: {_BATCHES.value}")
+    print_what_there_is(cases)
+    noise = np.random.default_rng(0)
+    pixels = noise.integers(0, 256, (CALIBRATION_IMAGES, SIDE, SIDE, 3)).astype("uint8")
     for case in cases:
         print(f"{case}: {INFERENCE_CASES[case][0]}")
         print(f"{'batch':>5} {'side':19} {'precision':9} {'images/s':>9} {'ms':>9}  speed-ups")
