@@ -37,7 +37,7 @@ _THREADS = flags.DEFINE_integer(
     "threads", 0, "Cores that each side may use (--suite=input); 0 for all.", lower_bound=0
 )
 _FILES = flags.DEFINE_integer("files", 100_000, "Files of the case `opening`.", **COUNT)
-_SECONDS = flags.DEFINE_float("seconds", 2.0, "Length of a turn (--suite=input).", lower_bound=0.1)
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "Length of a turn (--suite=input).", lower_bound=0.1)
 
 
 class Worker:
