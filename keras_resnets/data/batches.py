@@ -41,6 +41,4 @@ def deterministic(dataset):
     """The dataset in one order whatever the number of threads, and some of it ahead of time."""
     options = tf.data.Options()
     options.deterministic = True
-    # Batches are made in parallel: threads within an operation would wait for each other.
-    options.threading.max_intra_op_parallelism = 1
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
