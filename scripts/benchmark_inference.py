@@ -16,6 +16,7 @@ import time
 
 from absl import flags
 from benchmark_machine import gemm_rates, processor
+from cli import COUNT
 
 from keras_resnets.errors import UserError
 
@@ -30,7 +31,9 @@ INFERENCE_CASES = {
 }
 CALIBRATION_IMAGES = 16
 
-_BATCHES = flags.DEFINE_list("batches", ["1", "16"], "Batch sizes of --suite=inference.")
+_BATCHES = flags.DEFINE_multi_integer(
+    "batch", [1, 16], "Batch sizes (--suite=inference); give it once for each.", **COUNT
+)
 _TORCH_PYTHON = flags.DEFINE_string(
     "torch_python", ".venv-torch/bin/python", "A Python that has torchvision (--suite=inference)."
 )
@@ -205,8 +208,6 @@ def run_inference(cases, turns, warmup):
     """Yields the rows of the cases and prints them."""
     import numpy as np
 
-    if not all(batch.isdecimal() and int(batch) for batch in _BATCHES.value):
-        raise UserError(f"`--batches` must be whole numbers above 0. Received: {_BATCHES.value}")
     print_what_there_is(cases)
     noise = np.random.default_rng(0)
     pixels = noise.integers(0, 256, (CALIBRATION_IMAGES, SIDE, SIDE, 3)).astype("uint8")
@@ -215,7 +216,7 @@ def run_inference(cases, turns, warmup):
         print(f"{'batch':>5} {'side':19} {'precision':9} {'images/s':>9} {'ms':>9}  speed-ups")
         with tempfile.TemporaryDirectory() as folder:
             paths = write_exports(case, folder, pixels)
-            for batch in map(int, _BATCHES.value):
+            for batch in _BATCHES.value:
                 with contextlib.ExitStack() as stack:
                     images = np.resize(pixels, (batch, SIDE, SIDE, 3))
                     sides = make_sides(case, paths, images, stack)
