@@ -114,7 +114,8 @@ def write_exports(case, folder, images):
     for precision in ("float32", "bfloat16"):
         paths["saved_model", precision] = export(model, precision, folder, precision=precision)
     if has_openvino():
-        for precision in ("float32", "bfloat16", "int8"):
+        with_int8 = ("int8",) if case == "keras_applications" else ()
+        for precision in ("float32", "bfloat16", *with_int8):
             kwargs = {"calibration": list(images)} if precision == "int8" else {}
             name = f"openvino_{precision}"
             paths["openvino", precision] = export_openvino(
