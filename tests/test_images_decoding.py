@@ -1,6 +1,7 @@
 """Decoding against Pillow."""
 
 import io
+import itertools
 import struct
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_resnets.images import count_pixels, decode_image, find_fault, is_image, read_image
+from keras_resnets.images.gif import first_frame
 
 
 def encode(pixels, kind, mode=None, **options):
@@ -152,6 +154,61 @@ def test_pixels_are_counted_by_the_header(kind, options):
         with pytest.raises(tf.errors.InvalidArgumentError) as error:
             decode_in_graph(data, max_pixels=height * width - 1)
         assert f"{height * width} pixels, more than max_pixels=" in str(error.value)
+
+
+def animated(rng, count, **options):
+    frames = rng.integers(0, 256, (count, 40, 50, 3), "uint8")
+    first, *others = (Image.fromarray(frame).quantize(200) for frame in frames)
+    file = io.BytesIO()
+    first.save(file, "GIF", save_all=True, append_images=others, duration=20, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("decode", [decode_image, decode_in_graph])
+@pytest.mark.parametrize("options", [{}, {"comment": b"long " * 200, "loop": 3}], ids=str)
+def test_of_a_gif_no_more_than_the_first_frame_is_decoded(rng, decode, options):
+    data = animated(rng, 4, **options)
+    end = int(first_frame(data)[0])
+    np.testing.assert_array_equal(decode(data), pillow(data))
+    for start in (data[:end], data[: end + 50], data[:end] + b"no block"):
+        np.testing.assert_array_equal(decode(start), pillow(data))
+    for start in (data[: end - 1], data[: end // 2], data[:60], data[:14]):
+        assert find_fault(start) == "is not a whole JPEG, PNG, GIF, BMP or WebP image"
+
+
+def test_a_frame_of_a_gif_may_be_larger_than_its_screen():
+    data = bytearray(encode(np.zeros((40, 50, 3), "uint8"), "GIF"))
+    data[6:10] = struct.pack("<HH", 1, 1)
+    data = bytes(data)
+    assert count_pixels(data) == 2000
+    assert decode_in_graph(data, max_pixels=2000).shape == (40, 50, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="2000 pixels, more than max_pixels"):
+        decode_in_graph(data, max_pixels=1999)
+
+
+def test_blocks_of_a_gif_may_have_any_length(rng):
+    """Those of a writer that fills none, and a file of so many of them that it is refused."""
+    data = encode(rng.integers(0, 256, (40, 50, 3), "uint8"), "GIF")
+    end = int(first_frame(data)[0])
+    start = data.rindex(b",\0\0\0\0") + 11  # behind the descriptor and the code size
+    blocks, place = b"", start
+    while data[place]:
+        blocks += data[place + 1 : place + 1 + data[place]]
+        place += 1 + data[place]
+    assert place == end - 1
+
+    def divided(lengths):
+        parts, at = b"", 0
+        for length in itertools.cycle(lengths):
+            if at >= len(blocks):
+                return data[:start] + parts + b"\0;"
+            part = blocks[at : at + length]
+            parts, at = parts + bytes([len(part)]) + part, at + length
+
+    for lengths in ((1,), (7,), (200, 3, 3, 90)):
+        np.testing.assert_array_equal(decode_in_graph(divided(lengths)), pillow(data))
+    many = data[:start] + b"\1\0\2\0\0" * 1000 + b"\0;"
+    assert find_fault(many) == "is not a whole JPEG, PNG, GIF, BMP or WebP image"
 
 
 def test_bitmap_from_top_to_bottom_counts_alike():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_resnets import Preprocessing
-from keras_resnets.images import resize, resize_window
+from keras_resnets.images import resize, resize_window, resizing
 
 SIZES = [((40, 50), (20, 30)), ((40, 50), (60, 20)), ((7, 90), (12, 12)), ((1, 5), (3, 2))]
 
@@ -49,3 +49,24 @@ def test_standardization_is_its_formula(channels, rng):
     spec = tf.TensorSpec((None, None, None, channels), tf.uint8)
     late = tf.function(standardize, input_signature=[spec])
     np.testing.assert_array_equal(late(images), expected)
+
+
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("sides", [(1, 30_000), (30_000, 1), (2, 25_000)])
+def test_long_strips_shrink_before_they_grow(rng, kernel, sides, monkeypatch):
+    """With no more pixels in between than the larger of the image and what becomes of it."""
+    images = rng.integers(0, 256, (*sides, 3), "uint8")
+    seen = []
+    heights = resizing._heights
+
+    def watched(*arguments):
+        seen.append(heights(*arguments))
+        return seen[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resizing, "_LARGE", 10**9)
+        expected = resize(images, (200, 200), kernel)
+    monkeypatch.setattr(resizing, "_heights", watched)
+    found = resize(images, (200, 200), kernel)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert max(int(tf.size(one)) for one in seen) <= max(images.size, 200 * 200 * 3)

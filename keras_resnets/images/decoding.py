@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from keras_resnets.images.attempts import attempt, plainly, require
 from keras_resnets.images.files import FORMATS
+from keras_resnets.images.gif import only_first_frame
 from keras_resnets.images.headers import Header, count_pixels
 
 MAX_PIXELS = 50_000_000  # 150 MB decoded; a photo of a phone has 12 to 50 million
@@ -140,6 +141,7 @@ def _decode(data, header, channels, run=plainly, window=None):
         return _decode_jpeg(data, channels, window)
 
     def decode_any(data):
+        data = tf.cond(header.is_gif, lambda: only_first_frame(data), lambda: data)
         return tf.io.decode_image(data, channels, expand_animations=False)
 
     def decode_bmp(data):

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.images.attempts import plainly
+from keras_resnets.images.gif import first_frame
 
 _LENGTH = 34  # bytes: as far as any header is read here
 
@@ -43,6 +44,10 @@ class Header:
         return self.has(b"\xff\xd8\xff")
 
     @property
+    def is_gif(self):
+        return self.has(b"GIF8")
+
+    @property
     def is_bmp(self):
         return self.has(b"BM")
 
@@ -65,7 +70,7 @@ class Header:
         kinds = [
             (self.is_jpeg, lambda: run(jpeg_sides, self._data, nothing)),
             (self.has(b"\x89PNG"), lambda: self._sides((16, 4), (20, 4), big_endian=True)),
-            (self.has(b"GIF8"), lambda: self._sides((6, 2), (8, 2))),
+            (self.is_gif, self._gif_sides),
             (self.is_bmp, self._bmp_sides),
             (self.has(b"RIFF") & self.has(b"WEBP", at=8), self._webp_sides),
         ]
@@ -73,6 +78,11 @@ class Header:
 
     def _sides(self, width, height, big_endian=False):
         return tf.stack([self.number(*width, big_endian), self.number(*height, big_endian)])
+
+    def _gif_sides(self):
+        """Those of the screen or of the first frame, which need not be within it."""
+        screen, (_, frame) = self._sides((6, 2), (8, 2)), first_frame(self._data)
+        return tf.where(tf.reduce_prod(frame) > tf.reduce_prod(screen), frame, screen)
 
     def _bmp_sides(self):
         width, height = tf.unstack(self._sides((18, 4), (22, 4)))

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 # By interpolation: TensorFlow's kernel, and half its width in pixels.
 INTERPOLATIONS = {"bilinear": ("triangle", 1), "bicubic": ("keyscubic", 2)}
+_LARGE = 2**22  # pixels between the two passes
 
 
 def resize(images, size, interpolation="bilinear"):
@@ -70,7 +71,7 @@ def resize_window(images, size, offset, window, interpolation="bilinear"):
 
 
 def _antialias(images, size):
-    """`tf.image.resize(images, size, antialias=True)`, bit for bit."""
+    """`tf.image.resize(images, size, antialias=True)`, bit for bit but for the longest strips."""
     if len(images.shape) == 3:
         return _antialias(images[None], size)[0]
     static = tf.get_static_value(tf.convert_to_tensor(size))
@@ -89,10 +90,18 @@ def _scale_and_translate(images, size, scale, shift, kernel):
         turned = _heights(_turned(images), size[1], scale[1], shift[1], kernel)
         return _turned(turned)
 
-    if kernel == "triangle":
-        return widths(heights(images))
-    # Widths first, as Pillow where the aspect ratio is kept.
-    return _clip(heights(_clip(widths(images))))
+    # Of the triangle heights first, as TensorFlow; else widths first, as Pillow where the aspect
+    # ratio is kept.
+    clip = tf.identity if kernel == "triangle" else _clip
+    first, second = (heights, widths) if kernel == "triangle" else (widths, heights)
+    tall, wide = tf.unstack(tf.cast(tf.shape(images)[1:3], tf.int64))
+    between = tf.cast(size, tf.int64) * tf.stack([wide, tall])  # pixels after either
+    between = between if kernel == "triangle" else between[::-1]
+    return tf.cond(
+        (between[0] > _LARGE) & (between[0] > between[1]),  # a long strip would take gigabytes
+        lambda: clip(first(clip(second(images)))),
+        lambda: clip(second(clip(first(images)))),
+    )
 
 
 def _heights(images, height, scale, shift, kernel):
