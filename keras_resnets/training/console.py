@@ -5,6 +5,7 @@ import time
 
 import keras
 
+from keras_resnets.training import processor
 from keras_resnets.training.checkpoint import best_epoch
 from keras_resnets.training.distribution import describe_devices
 from keras_resnets.training.schedules import boundary_steps
@@ -26,12 +27,17 @@ def announce(recipe, splits, strategy, steps, uses_xla=False):
         steps: Int. Steps of an epoch.
         uses_xla: Boolean. Whether steps are compiled by XLA. Defaults to `False`.
     """
-    replicas = strategy.num_replicas_in_sync
+    replicas, devices = strategy.num_replicas_in_sync, describe_devices(strategy)
     print(
-        f"devices: {describe_devices(strategy)}, replicas: {replicas}, "
+        f"devices: {devices}, replicas: {replicas}, "
         f"batch: {recipe.batch_size} = {replicas} x {recipe.batch_size // replicas}, "
         f"precision: {recipe.precision}, XLA: {'on' if uses_xla else 'off'}"
     )
+    if devices.endswith("CPU") and processor.lacks(recipe.precision):
+        print(
+            f"slow: this CPU has no instructions for {recipe.precision}; --precision=float32 is "
+            "several times as fast on it"
+        )
     skipped = splits.train.num_skipped
     changes = ", ".join(map(str, boundary_steps(recipe.boundaries, steps)))
     print(
