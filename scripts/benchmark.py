@@ -1,4 +1,4 @@
-"""Speed: pairs of networks timed in turn, every family in one table, and the input.
+"""Speed: pairs of networks timed in turn, every family in one table, the input, and exports.
 
     python scripts/benchmark.py                          # all pairs, float32 and mixed_bfloat16
     python scripts/benchmark.py --cases=resnet50 --precisions=float32 --json=speed.json
@@ -9,7 +9,7 @@
 
 A case compares this package ("ours") with a reference. Both sides are warmed up; then they take
 turns, step by step, so that whatever else the machine does falls on both. The speed-up quoted is
-the median of the ratios of neighbouring steps, the times are medians of single training steps.
+the median of the ratios of neighbouring steps, the times are medians of single steps.
 """
 
 import json
@@ -215,7 +215,8 @@ def main():
         "lesions": (LESIONS, run_lesions),
         "input": (CASES, lambda cases: run_input(cases, _STEPS.value, _WARMUP.value)),
         "inference": (
-            INFERENCE_CASES, lambda cases: run_inference(cases, _STEPS.value, _WARMUP.value)
+            INFERENCE_CASES,
+            lambda cases: run_inference(cases, _PRECISIONS.value, _STEPS.value, _WARMUP.value),
         ),
     }[_SUITE.value]
     for name, given, known in (

@@ -5,21 +5,21 @@ batches from one, then from the next. The ratios quoted are medians of those of 
 """
 
 import contextlib
-import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 
 from absl import flags
 from benchmark_machine import gemm_rates, processor
+from benchmark_process import Worker
 from cli import COUNT
 
 from keras_resnets.errors import UserError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+WORKER = ROOT / "scripts" / "benchmark_input_worker.py"
 PHOTOS = 128
 # case: what is measured, and whether bare TensorFlow operations are timed in turn with it
 CASES = {
@@ -38,38 +38,6 @@ _THREADS = flags.DEFINE_integer(
 )
 _FILES = flags.DEFINE_integer("files", 100_000, "Files of the case `opening`.", **COUNT)
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "Length of a turn (--suite=input).", lower_bound=0.1)
-
-
-class Worker:
-    """A process with one version of the package.
-
-    Args:
-        root: Path of the version's checkout.
-        home: Path of a folder for what it remembers of files.
-    """
-
-    def __init__(self, root, home):
-        path = pathlib.Path(__file__).with_name("benchmark_input_worker.py")
-        self._process = subprocess.Popen(
-            [sys.executable, str(path), str(_THREADS.value)],
-            env={**os.environ, "PYTHONPATH": str(root), "XDG_CACHE_HOME": str(home)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def ask(self, **request):
-        """The answer to a request, a dictionary."""
-        with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(request), file=self._process.stdin, flush=True)
-        answer = self._process.stdout.readline()
-        return json.loads(answer) if answer else {"error": "its process ended"}
-
-    def end(self):
-        """Ends the process."""
-        self._process.kill()
-        self._process.wait()
 
 
 def write_photos(folder):
@@ -178,7 +146,10 @@ def run_input(cases, turns, warmup):
     with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as stack:
         folder, workers = pathlib.Path(root), {}
         for name, path in roots.items():
-            workers[name] = Worker(path, folder / f"cache_{name}")
+            workers[name] = Worker(
+                [sys.executable, str(WORKER), str(_THREADS.value)],
+                PYTHONPATH=str(path), XDG_CACHE_HOME=str(folder / f"cache_{name}"),
+            )
             stack.callback(workers[name].end)
         if any(CASES[case][1] for case in cases):
             write_photos(folder / "photos")
