@@ -14,6 +14,7 @@ atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+import processes  # noqa: E402
 import pytest  # noqa: E402
 
 pytest_plugins = ("weights_helpers", "recipe_helpers")  # the fixtures `write`, `script`, `parse`
@@ -47,6 +48,18 @@ def run_python(tmp_path):
             timeout=600,
         )
         assert not check or done.returncode == 0, done.stderr[-3000:]
+        return done
+
+    return run
+
+
+@pytest.fixture
+def run_code(tmp_path):
+    """As `run_python`, in a process that has imported this package before."""
+
+    def run(code):
+        done = processes.run([sys.executable, "-c", code], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
         return done
 
     return run

@@ -3,11 +3,11 @@
 import csv
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 
 import keras
+import processes
 import pytest
 from matplotlib.text import Text
 
@@ -148,9 +148,8 @@ def test_labels_do_not_cover_each_other(tmp_path):
 
 def test_models_script_writes_its_table(tmp_path):
     file = tmp_path / "models.csv"
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "models.py", "resnet20", "--by=stage", f"--csv={file}"],
-        capture_output=True, text=True, timeout=300,
+    done = processes.run(
+        [sys.executable, ROOT / "scripts" / "models.py", "resnet20", "--by=stage", f"--csv={file}"]
     )
     assert done.returncode == 0, done.stderr
     assert "| stage3 |" in done.stdout

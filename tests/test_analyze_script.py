@@ -1,9 +1,9 @@
 """scripts/analyze.py in real processes: what each experiment writes, and mistakes in one line."""
 
-import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 import keras_resnets
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 def run(folder, *arguments, script=SCRIPT):
     command = [sys.executable, script, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    return processes.run(command, cwd=folder, timeout=300)
 
 
 NET = "--model=net.keras"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import processes
 import pytest
 
 from keras_resnets.errors import UserError
@@ -39,9 +40,14 @@ def start(tmp_path):
 
 
 @pytest.fixture
-def run(start):
-    def done(*arguments, **keywords):
-        process = start(*arguments, **keywords)
+def run(start, tmp_path):
+    """Runs a script; of its own interpreter if that starts in another way than usual."""
+
+    def done(script, *arguments, **keywords):
+        if not keywords:
+            found = processes.run([sys.executable, script, *arguments], cwd=tmp_path)
+            return found.returncode, found.stdout, found.stderr
+        process = start(script, *arguments, **keywords)
         output, errors = process.communicate(timeout=300)
         return process.returncode, output, errors
 

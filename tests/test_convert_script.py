@@ -1,11 +1,11 @@
 """scripts/convert.py and `--init`, in real processes."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import processes
 import pytest
 
 import keras_resnets
@@ -17,11 +17,9 @@ SCRIPTS = Path(__file__).parents[1] / "scripts"
 @pytest.fixture
 def run(tmp_path):
     def done(script, *arguments):
-        return subprocess.run(
+        return processes.run(
             [sys.executable, SCRIPTS / script, *arguments],
             cwd=tmp_path,
-            capture_output=True,
-            text=True,
             timeout=300,
         )
 

@@ -137,8 +137,8 @@ def test_what_cannot_be_used_in_one_line(function, message):
     assert message in str(error.value)
 
 
-def test_keras_cv_is_imported_only_when_asked_for(run_python):
-    run_python(
+def test_keras_cv_is_imported_only_when_asked_for(run_code):
+    run_code(
         "import sys; from keras_resnets import data; data.parse_augment('flip,rand-m9');"
         "assert 'keras_cv' not in sys.modules"
     )

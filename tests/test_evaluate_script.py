@@ -2,9 +2,9 @@
 
 import json
 import pathlib
-import subprocess
 import sys
 
+import processes
 import pytest
 from test_evaluation import linear_model
 
@@ -18,7 +18,7 @@ SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "evaluate.py"
 
 def run_script(*arguments):
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return processes.run(command, timeout=300)
 
 
 def test_script_on_a_run(tmp_path):

@@ -155,9 +155,9 @@ print(len(two.labels), two.confusion.sum(), abs(two.loss - one.loss) < 1e-6)
 """
 
 
-def test_two_replicas_give_the_same_figures(run_python):
+def test_two_replicas_give_the_same_figures(run_code):
     # 21 = 2 * 10 + 1: a replica of the last batch would get no image.
-    done = run_python(TWO_REPLICAS.format(count=21, batch_size=10))
+    done = run_code(TWO_REPLICAS.format(count=21, batch_size=10))
     assert done.stdout.split()[-3:] == ["21", "21", "True"]
 
 

@@ -29,7 +29,7 @@ def test_the_layer_is_the_preprocessing(rng, preprocessing, shape):
     assert again.preprocessing == preprocessing and again.name == "prepare"
 
 
-def test_a_model_from_pixels_is_saved_loaded_and_exported(rng, tmp_path, run_python):
+def test_a_model_from_pixels_is_saved_loaded_and_exported(rng, tmp_path, run_code):
     net = keras_resnets.ResNet20(width=4, input_shape=(16, 16, 3))
     net.preprocessing = Preprocessing((0.4,) * 3, (0.2,) * 3, resize=20, crop=(16, 16))
     image = keras.Input((None, None, 3), dtype="uint8", name="image")
@@ -44,7 +44,7 @@ import keras, numpy as np, keras_resnets
 model = keras.saving.load_model("model.keras")
 np.save("outputs.npy", model(np.load("images.npy")))
 """
-    run_python(code)
+    run_code(code)
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), expected, atol=1e-6)
     model.export(tmp_path / "served", verbose=False)
     served = tf.saved_model.load(tmp_path / "served")

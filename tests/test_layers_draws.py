@@ -80,7 +80,7 @@ def test_networks_take_dropout_from_here():
         assert found and {type(layer) for layer in found} == {layers.Dropout}
 
 
-def test_replicas_draw_apart_by_the_image_and_alike_by_the_batch(run_python):
+def test_replicas_draw_apart_by_the_image_and_alike_by_the_batch(run_code):
     code = """
 import json
 import numpy as np, tensorflow as tf
@@ -108,6 +108,6 @@ for name, (kind, arguments, call) in calls.items():
     alike[name] = [bool(np.array_equal(*run())) for _ in range(4)]
 print(json.dumps(alike))
 """
-    alike = json.loads(run_python(code).stdout.splitlines()[-1])
+    alike = json.loads(run_code(code).stdout.splitlines()[-1])
     for name, steps in alike.items():
         assert steps == [("batch" in name)] * 4, name

@@ -1,10 +1,10 @@
 """The limit of pixels through the scripts: training, evaluation, export."""
 
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 
@@ -25,9 +25,9 @@ def photos(tmp_path, rng):
 
 
 def script(name, *arguments, folder):
-    return subprocess.run(
+    return processes.run(
         [sys.executable, str(ROOT / "scripts" / name), *arguments],
-        cwd=folder, capture_output=True, text=True, timeout=600,
+        cwd=folder, timeout=600,
     )
 
 

@@ -5,11 +5,11 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 
@@ -116,7 +116,7 @@ def test_script_prints_any_name(saved_model, tmp_path):
 
 def run_script(*arguments):
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return processes.run(command, timeout=300)
 
 
 def test_script_prints_a_table(saved_model, folder):
@@ -199,10 +199,8 @@ def test_script_on_truncated_variables(saved_model, tmp_path):
     (path,) = (tmp_path / "net").rglob("variables.index")
     path.write_bytes(path.read_bytes()[:20])
     (tmp_path / "a.png").write_bytes(encode("red"))
-    done = subprocess.run(
+    done = processes.run(
         [sys.executable, str(SCRIPT), f"--saved_model={tmp_path / 'net'}", str(tmp_path / "a.png")],
-        capture_output=True,
-        text=True,
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"error: Cannot load {tmp_path}/net/1, so export")

@@ -4,10 +4,10 @@ import os
 import pathlib
 import re
 import shlex
-import subprocess
 import sys
 
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 
@@ -38,12 +38,10 @@ def commands():
 def run(line, folder):
     program, script, *arguments = shlex.split(line, comments=True)
     assert program == ".venv/bin/python"
-    done = subprocess.run(
+    done = processes.run(
         [sys.executable, script, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
         timeout=600,
     )
     assert done.returncode == 0, f"{line}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
@@ -86,12 +84,10 @@ def test_the_code_runs(tmp_path):
     code = "\n".join(blocks("python")).replace("epochs=8", "epochs=1")
     assert "epochs=1" in code and "reset_classifier" in code
     (tmp_path / "photos").mkdir()
-    done = subprocess.run(
+    done = processes.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
         timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]

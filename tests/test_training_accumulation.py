@@ -142,8 +142,8 @@ for variable in (moving, average):
 """
 
 
-def test_two_devices_compute_what_one_does(run_python):
-    run_python(TWO_DEVICES)
+def test_two_devices_compute_what_one_does(run_code):
+    run_code(TWO_DEVICES)
 
 
 GO_ON = SMALL + """
@@ -159,7 +159,7 @@ for name, model in (("network", loaded), ("model", again)):
 """
 
 
-def test_sums_and_averages_go_on_from_a_file(run_python, tmp_path):
+def test_sums_and_averages_go_on_from_a_file(run_code, tmp_path):
     optimizer = LAMB(0.01, accumulate_steps=2, ema_decay=0.9)
     models, scope = {"network": network(optimizer)}, {}
     exec(SMALL, scope)
@@ -170,7 +170,7 @@ def test_sums_and_averages_go_on_from_a_file(run_python, tmp_path):
             if step == 3:  # and a half update is left
                 model.save(tmp_path / f"{name}.keras")
             model.train_on_batch(scope["images"][:16], scope["labels"][:16])
-    run_python(GO_ON)
+    run_code(GO_ON)
     for name, model in models.items():
         assert int(model.optimizer.iterations) == 3
         with np.load(tmp_path / f"{name}.npz") as end:

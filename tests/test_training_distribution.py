@@ -92,16 +92,16 @@ for copy in norm.moving_mean.value.values:
 """
 
 
-def test_a_composed_model_saves_averaged_statistics(run_python):
-    run_python(COMPOSED)
+def test_a_composed_model_saves_averaged_statistics(run_code):
+    run_code(COMPOSED)
 
 
-def test_one_step_on_two_devices_is_one_step_on_one(run_python):
-    run_python(ONE_STEP)
+def test_one_step_on_two_devices_is_one_step_on_one(run_code):
+    run_code(ONE_STEP)
 
 
-def test_a_mirrored_run_scores_what_it_saves(run_python):
-    output = run_python(MIRRORED_RUN).stdout
+def test_a_mirrored_run_scores_what_it_saves(run_code):
+    output = run_code(MIRRORED_RUN).stdout
     assert "replicas: 2, batch: 32 = 2 x 16" in output and "going on after epoch 1" in output
     results, history, single, refusal = json.loads(output.splitlines()[-1])
     assert [row["epoch"] for row in history] == [1, 2]

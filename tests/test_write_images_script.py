@@ -1,10 +1,10 @@
 """scripts/write_images.py on sets in memory and on streamed ones."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import processes
 import tensorflow as tf
 from test_data_sources import LABELS, PIXELS, make_set
 
@@ -19,7 +19,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def test_streamed_images(tmp_path, run_python):
+def test_streamed_images(tmp_path, run_code):
     made = make_set("streamed_images", tmp_path / "tfds", {"test": LABELS})
     arguments = [
         str(SCRIPT),
@@ -29,17 +29,16 @@ def test_streamed_images(tmp_path, run_python):
         f"--output_dir={tmp_path / 'out'}",
     ]
     code = STREAMED.format(folder=str(SCRIPT.parent), arguments=arguments)
-    assert run_python(code).stdout == f"3 images in {tmp_path / 'out'}\n"
+    assert run_code(code).stdout == f"3 images in {tmp_path / 'out'}\n"
     known = {image.tobytes() for image in PIXELS}
     for path in sorted((tmp_path / "out").iterdir()):
         assert np.array(tf.io.decode_png(path.read_bytes())).tobytes() in known
 
 
 def write_images(tmp_path, *arguments):
-    return subprocess.run(
+    return processes.run(
         [sys.executable, SCRIPT, "--dataset=digits", "--count=2", f"--output_dir={tmp_path}",
-         *arguments],
-        capture_output=True, text=True, timeout=300,
+         *arguments], timeout=300,
     )
 
 
