@@ -6,6 +6,7 @@ python scripts/evaluate.py --saved_model=saved_models/x_openvino_int8 --run_dir=
 """
 
 import os
+import pathlib
 import sys
 
 import numpy as np
@@ -107,6 +108,7 @@ def evaluate_saved_model():
     from keras_resnets.training import evaluation
 
     predictor = Predictor(_SAVED_MODEL.value)
+    folder = _OUTPUT_DIR.value or report_folder(predictor.path)
     image_set = which_images(_RUN_DIR.value, *OF_IMAGES)
     test = data.load_splits(**image_set, splits=("test",)).test
     with Progress(len(test), sys.stderr) as progress:
@@ -116,7 +118,6 @@ def evaluate_saved_model():
         "precision": predictor.metadata.get("precision"), "images": image_set,
         "images_per_second": rate,
     }
-    folder = _OUTPUT_DIR.value or report_folder(predictor.path)
     files = evaluation.write_report(result, test, folder, **facts)
     print(f"{predictor.path} on {len(result.labels)} test images of {test.name}")
     print_figures(result, test.class_names)
@@ -127,7 +128,10 @@ def evaluate_saved_model():
 
 def report_folder(version):
     """Beside the folder that a server looks into."""
-    root, name, number = os.path.abspath(version).rsplit(os.sep, 2)
+    path = pathlib.Path(os.path.abspath(version))
+    root, (name, number) = path.parent.parent, path.parts[-2:]
+    if root == root.parent:  # the top of a file system has nothing beside it
+        raise UserError(f"{version} is in no folder of models: give --output_dir for the report")
     folder = os.path.join(f"{root}_evaluation", name, number)
     relative = os.path.relpath(folder)
     return folder if relative.startswith(os.pardir) else relative

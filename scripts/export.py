@@ -55,6 +55,7 @@ OF_SAVED_MODELS = (
 def main():
     from keras_resnets.models.files import load_model
     from keras_resnets.serving import export, server_files, warmup
+    from keras_resnets.serving.formats import read_metadata
     from keras_resnets.serving.versions import exports
 
     other_formats.check_flags(_RUN_DIR.value, OF_SAVED_MODELS)
@@ -83,6 +84,7 @@ def main():
             model, name, root, _TOP.value, precision=precision, warmup_batch_sizes=sizes, **common
         )
         print(f"exported {path} to {version}")
+        other_formats.print_difference(read_metadata(version))
     if not other_formats.is_other() and sizes is None and not warmup.has_serving_api():
         print(f"without warm-up requests: a file of them {warmup.MISSING}")
     for old in sorted({*before} - {*exports(folder)}):

@@ -29,6 +29,7 @@ LEGAL = {
     "openvino": ("float32", "bfloat16", "int8"),
     "onnx": ("float32",),
 }
+PHOTOS = "two photos"
 OF_IMAGES = ("dataset", "data_dir", "download")
 
 
@@ -58,6 +59,10 @@ def check_flags(run_dir, of_saved_models):
             "--calibration_images is for --format=openvino --precision=int8. "
             f"Received: --precision={wanted}"
         )
+    if not run_dir and not flags.FLAGS["dataset"].value:
+        for name in OF_IMAGES:
+            if flags.FLAGS[name].present:
+                raise UserError(f"--{name} is for a --dataset, or that of a --run_dir: give one")
     if wanted == "int8" and not run_dir and not flags.FLAGS["dataset"].value:
         raise UserError(
             "--precision=int8 is quantized by training images: give --run_dir, or --dataset with a "
@@ -96,9 +101,9 @@ def export_other(model, name, root, run_dir, **common):
     from keras_resnets.serving.difference import CHECKED
     from keras_resnets.serving.formats import read_metadata
 
-    needed, images, where = {}, None, "two photos"
+    needed, images, where = {}, None, PHOTOS
     if run_dir or flags.FLAGS["dataset"].value:
-        parts = ("train", "test") if _PRECISION.value == "int8" else ("test",)
+        parts = ("train", "test") if precision() == "int8" else ("test",)
         try:
             sets = data.load_splits(**which_images(run_dir, *OF_IMAGES), splits=parts)
         except (UserError, OSError) as error:
@@ -107,17 +112,27 @@ def export_other(model, name, root, run_dir, **common):
             print(f"without the run's images: {error}")
         else:
             images, where = draw(sets.test, CHECKED), f"{sets.test.name}'s test images"
-        if _PRECISION.value == "int8":
+        if precision() == "int8":
             count = _CALIBRATION_IMAGES.value or openvino.CALIBRATION_IMAGES
             needed["calibration"] = draw(sets.train, count)
     if _FORMAT.value == "openvino":
-        needed["precision"] = _PRECISION.value
+        needed["precision"] = precision()
     write = {"openvino": export_openvino, "onnx": export_onnx}[_FORMAT.value]
     version = write(model, name, root, images=images, **needed, **common)
     print(f"exported {common['checkpoint']} to {version}")
     metadata = read_metadata(version)
     if "calibration_images" in metadata:
         print(f"quantized by {metadata['calibration_images']} images of {sets.train.name}")
+    print_difference(metadata, where)
+
+
+def print_difference(metadata, where=PHOTOS):
+    """Says how far an export is from its model.
+
+    Args:
+        metadata: Dictionary, what the export says of itself.
+        where: String, the images. Defaults to those of scikit-learn.
+    """
     found = metadata["difference"]
     print(
         f"largest difference of a probability from the model {found['probabilities']:.2g}, same "

@@ -4,6 +4,7 @@ python scripts/predict.py --saved_model=saved_models/resnet20_cifar10 photo.jpg 
 find photos -name "*.jpg" | python scripts/predict.py --saved_model=... --format=csv - > classes.csv
 """
 
+import codecs
 import csv
 import json
 import os
@@ -60,7 +61,8 @@ def named(arguments):
         if argument != "-":
             found.append(argument)
             continue
-        lines = [os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer]
+        text = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8)
+        lines = [os.fsdecode(line.rstrip(b"\r")) for line in text.split(b"\n")]
         lines = [line for line in lines if line]
         if not lines:
             raise UserError("`-` stands for a list of images on stdin, a name a line: it is empty")

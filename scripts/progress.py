@@ -1,5 +1,6 @@
 """A progress bar for people who wait."""
 
+import threading
 import time
 
 PATIENCE = 3.0  # seconds without a bar
@@ -10,6 +11,8 @@ WIDTH = 24
 class Progress:
     """A bar in a terminal that appears after a few seconds, and goes at the end.
 
+    It is drawn by the clock, so that a first answer that takes long is waited for with a bar.
+
     Args:
         total: Int. How many there are to do.
         stream: Where to, or `None`. Nothing is written to what is no terminal.
@@ -18,29 +21,42 @@ class Progress:
 
     def __init__(self, total, stream, what="images"):
         self._total, self._stream, self._what = total, stream, what
-        self._start = time.monotonic()
-        self._next = self._start + PATIENCE if stream and stream.isatty() else float("inf")
-        self._is_shown = False
+        self._done, self._start = 0, time.monotonic()
+        self._is_shown, self._is_over = False, threading.Event()
+        is_seen = stream is not None and stream.isatty()
+        self._clock = threading.Thread(target=self._draw_by_the_clock) if is_seen else None
 
     def __enter__(self):
+        if self._clock:
+            self._clock.start()
         return self
 
     def __exit__(self, *_):
+        if self._clock:
+            self._is_over.set()
+            self._clock.join()
         if self._is_shown:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 
     def show(self, done):
-        """Shows that `done` of them are done."""
-        now = time.monotonic()
-        if now < self._next or not done:
-            return
-        rate = done / (now - self._start)
-        left = round((self._total - done) / rate)
+        """Tells that `done` of them are done."""
+        self._done = done
+
+    def _draw_by_the_clock(self):
+        wait = PATIENCE
+        while not self._is_over.wait(wait):
+            self._draw()
+            wait = REFRESH
+
+    def _draw(self):
+        done = self._done
         bar = "=" * (WIDTH * done // self._total)
-        self._stream.write(
-            f"\r\x1b[K[{bar:<{WIDTH}}] {done}/{self._total} {self._what}, {rate:.0f} a second, "
-            f"{left // 60}:{left % 60:02} left"
-        )
+        speed = ""
+        if done:
+            rate = done / (time.monotonic() - self._start)
+            left = round((self._total - done) / rate)
+            speed = f", {rate:.0f} a second, {left // 60}:{left % 60:02} left"
+        self._stream.write(f"\r\x1b[K[{bar:<{WIDTH}}] {done}/{self._total} {self._what}{speed}")
         self._stream.flush()
-        self._next, self._is_shown = now + REFRESH, True
+        self._is_shown = True

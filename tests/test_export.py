@@ -4,11 +4,11 @@ import io
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -268,6 +268,14 @@ def test_bad_arguments(arguments, tmp_path):
         export(small_network(), root=tmp_path, **arguments)
 
 
+def test_a_broken_network_is_not_exported(tmp_path):
+    model = small_network()
+    model.layers[-1].bias.assign([np.nan] * len(NAMES))
+    with pytest.raises(FloatingPointError, match="not finite"):
+        export(model, "net", tmp_path)
+    assert os.listdir(tmp_path) == []
+
+
 def test_metadata_tells_people(tmp_path):
     model = small_network()
     path = export(model, "net", tmp_path)
@@ -276,6 +284,9 @@ def test_metadata_tells_people(tmp_path):
     assert metadata["model"] == "resnet_cifar"
     assert metadata["class_names"] == list(NAMES)
     assert Preprocessing(**metadata["preprocessing"]) == model.preprocessing
+    assert (metadata["format"], metadata["probabilities"]) == ("saved_model", "softmax")
+    assert metadata["difference"]["images"] == 64
+    assert metadata["difference"]["probabilities"] < 1e-5
     assert os.stat(path).st_mode & 0o777 == 0o777 & ~_umask()  # a server runs as another user
 
 
@@ -291,9 +302,12 @@ def test_script(tmp_path):
     model.save(tmp_path / "runs" / "net" / "best.keras")
     script = pathlib.Path(__file__).parents[1] / "scripts" / "export.py"
     command = [sys.executable, str(script), "--run_dir=runs/net/", "--top=2"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = processes.run(command, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
     path = os.path.join("saved_models", "net", "1")
-    assert done.stdout.splitlines()[-1].endswith(path)
+    *_, exported, difference = done.stdout.splitlines()
+    assert exported.endswith(path)
+    assert difference.startswith("largest difference of a probability from the model ")
+    assert difference.endswith(", same class 100.00%, over 64 images of two photos")
     signature = serve(tmp_path / path)
     assert signature.structured_outputs["classes"].shape[-1] == 2

@@ -36,6 +36,10 @@ def test_a_failed_export_leaves_nothing(error, served_model, monkeypatch, tmp_pa
     monkeypatch.setattr(tf.saved_model, "save", fail)
     with pytest.raises(type(error)):
         export(served_model, "net", tmp_path)
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "net").mkdir()
+    with pytest.raises(type(error)):
+        export(served_model, "net", tmp_path)
     assert os.listdir(tmp_path / "net") == []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from test_export import NAMES, encode, expected, pictures, small_network
 
 import keras_resnets
 from keras_resnets import Preprocessing, UserError
-from keras_resnets.serving import Predictor, export, export_onnx, export_openvino, pixels
+from keras_resnets.serving import Predictor, export, export_onnx, export_openvino, readers
 from keras_resnets.serving.formats import METADATA, read_metadata
 
 FORMATS = {"openvino": (export_openvino, "openvino"), "onnx": (export_onnx, "onnxruntime")}
@@ -153,9 +154,9 @@ def test_metadata_tells_how_to_ask(write, rng, tmp_path):
 def test_the_difference_is_that_of_the_file(write, rng, tmp_path, monkeypatch):
     model = small_network()
     images = list(rng.integers(0, 256, (3, 30, 20, 3), dtype=np.uint8))
-    right = pixels.PixelNetwork.reference
+    right = readers.PixelReader.probabilities
     monkeypatch.setattr(
-        pixels.PixelNetwork, "reference", lambda self, x: np.roll(right(self, x), 1, axis=1)
+        readers.PixelReader, "probabilities", lambda self, x: np.roll(right(self, x), 1, axis=1)
     )
     difference = read_metadata(write(model, "net", tmp_path, images=images))["difference"]
     assert difference["images"] == 3 and difference["probabilities"] > 1e-3
@@ -225,7 +226,7 @@ def test_int8_is_quantized_by_the_images_it_is_given(rng, tmp_path):
     [
         ({"precision": "int4"}, "`precision` must be one of"),
         ({"precision": "int8"}, "`calibration` must be training images for int8"),
-        ({"calibration": []}, "`calibration` must be training images for int8"),
+        ({"calibration": [np.zeros((9, 9, 3))]}, "for other precisions.*calibration of list"),
         ({"precision": "int8", "calibration": []}, "`calibration` must be one image or more"),
     ],
 )
@@ -248,7 +249,7 @@ def test_formats_do_not_mix_under_one_name(write, tmp_path):
     assert write(model, "net", tmp_path) == first[:-1] + "2"
 
 
-@pytest.mark.parametrize("damage", ["truncate", "metadata", "nothing said"])
+@pytest.mark.parametrize("damage", ["truncate", "metadata", "nothing said", "later version"])
 def test_a_damaged_export(write, damage, tmp_path):
     path = write(small_network(), "net", tmp_path)
     file = "model.xml" if os.path.exists(os.path.join(path, "model.xml")) else "model.onnx"
@@ -259,13 +260,33 @@ def test_a_damaged_export(write, damage, tmp_path):
     elif damage == "metadata":
         os.remove(os.path.join(path, METADATA))
         words = r"metadata\.json does not say how images are prepared for model\."
-    else:
+    elif damage == "nothing said":
         with open(os.path.join(path, METADATA), "w") as opened:
             json.dump([], opened)
         words = r"metadata\.json does not say how images are prepared for model\."
+    elif damage == "later version":
+        metadata = read_metadata(path)
+        metadata["preprocessing"]["gamma"] = 2.2
+        with open(os.path.join(path, METADATA), "w") as opened:
+            json.dump(metadata, opened)
+        words = r"metadata\.json has a preprocessing that this version cannot read: .*gamma"
     with pytest.raises(UserError, match=words) as caught:
         Predictor(path)
     assert "\n" not in str(caught.value)
+
+
+def test_threads_ask_one_predictor_at_once(write, rng, tmp_path):
+    model = small_network()
+    predictor = Predictor(write(model, "net", tmp_path))
+    batches = [own_size(model, rng, count=1 + place % 5) for place in range(40)]
+
+    def ask(place):
+        images, expected = batches[place]
+        np.testing.assert_allclose(predictor.probabilities(images), expected, atol=1e-5)
+        return len(images)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(ask, range(40))) == sum(len(images) for images, _ in batches)
 
 
 def test_old_versions_go_only_when_asked(write, tmp_path):
@@ -273,3 +294,6 @@ def test_old_versions_go_only_when_asked(write, tmp_path):
     for keep, left in ((None, ["1"]), (None, ["1", "2"]), (2, ["2", "3"]), (1, ["4"])):
         write(model, "net", tmp_path, keep=keep)
         assert sorted(os.listdir(tmp_path / "net")) == left
+    with pytest.raises(UserError, match="`keep` must be at least 1. Received: keep=0"):
+        write(model, "net", tmp_path, keep=0)
+    assert os.listdir(tmp_path / "net") == ["4"]

@@ -240,13 +240,81 @@ def test_what_has_no_inference_form():
         def call(self, inputs):
             return inputs
 
+    class Doubled(keras.Model):  # functional, but its graph is not what it computes
+        def call(self, inputs):
+            return super().call(2 * inputs)
+
     image = keras.Input((8, 8, 3))
     with pytest.raises(ValueError, match="Own whose layers are not known"):
         InferenceForm(keras.Model(image, Own()(image)))
+    doubled = Doubled(image, keras.layers.Flatten()(image))
+    for model in (doubled, keras.Model(image, doubled(image)), keras.Sequential([image, doubled])):
+        with pytest.raises(ValueError, match="Doubled whose layers are not known"):
+            InferenceForm(model)
     with pytest.raises(ValueError, match="1 inputs and 2 outputs"):
         InferenceForm(keras.Model(image, [image, image]))
     with pytest.raises(ValueError, match="precision"):
         InferenceForm(keras.Model(image, image), "float16")
+
+
+class Tripled(keras.layers.Identity):
+    def call(self, inputs):
+        return 3 * inputs
+
+
+class Capped(keras.layers.ReLU):
+    def call(self, inputs):
+        return keras.ops.minimum(super().call(inputs), 0.5)
+
+
+class AlwaysDropped(keras.layers.Dropout):
+    def call(self, inputs, training=False):
+        return 2 * inputs
+
+
+def test_what_subclasses_compute_is_left_to_them():
+    for own in (Tripled(), Capped(), AlwaysDropped(0.5)):
+        image = keras.Input((8, 8, 3))
+        maps = keras_resnets.layers.Conv2D(4, 3, use_bias=True)(image)
+        x = own(maps)
+        joined = keras_resnets.layers.StochasticMerge(survival=0.5)([maps, x])
+        model = keras.Model(image, keras.layers.Dense(5)(keras.layers.Flatten()(joined)))
+        assert_same(model, images_for(model))
+
+
+def test_a_quantized_layer_is_left_as_it_is():
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(keras_resnets.layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, keras.layers.Dense(5)(keras.layers.Dense(9)(x)))
+    model.quantize("int8")
+    assert count(assert_same(model, images_for(model)), Dense) == 0
+
+
+def test_own_operations_compute_in_float32():
+    image = keras.Input((8, 8, 3))
+    x = keras_resnets.layers.Conv2D(4, 3)(image) * tf.constant(0.5)
+    x = keras.layers.Lambda(lambda maps: maps + tf.ones((8, 8, 1)), output_shape=(8, 8, 4))(x)
+    model = keras.Model(image, keras.layers.Dense(5)(keras.layers.Flatten()(x)))
+    assert_same(model, images_for(model), tolerance=0.03, precision="bfloat16")
+
+
+def test_features_are_vectors_behind_which_nothing_is_learned():
+    image = keras.Input((8, 8, 3))
+    pool, dense = keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(4)
+    for output, width in (
+        (pool(dense(image)), None),  # a dense layer of maps
+        (keras.layers.BatchNormalization()(dense(pool(image))), None),
+        (keras.layers.Softmax()(keras.layers.Dropout(0.5)(dense(pool(image)))), 3),
+    ):
+        form = InferenceForm(keras.Model(image, output))
+        assert form.has_features == (width is not None)
+        assert width is None or form.features(np.ones((2, 8, 8, 3), "float32")).shape == (2, width)
+
+
+def test_a_fixed_batch_is_no_limit():
+    image = keras.Input(batch_shape=(4, 8, 8, 3))
+    model = keras.Model(image, keras.layers.Flatten()(image))
+    assert InferenceForm(model)(np.ones((7, 8, 8, 3), "float32")).shape == (7, 192)
 
 
 WITHOUT_ONEDNN = """

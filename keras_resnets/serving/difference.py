@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras_resnets.errors import UserError
 
 CHECKED = 64  # images
+LIMIT = 1e-3  # of the largest output: rounding in float32 stays below a tenth of it
 _WINDOWS = 32  # of each photo
 
 
@@ -22,7 +23,7 @@ def sample_photos(channels=3):
     """Parts of the two photos, a temple and a flower, that come with scikit-learn.
 
     Args:
-        channels: 1 (grey) or 3 (RGB). Defaults to 3.
+        channels: Int. 1 is grey, 3 RGB; of others each is one of the three. Defaults to 3.
 
     Yields:
         uint8 arrays `(213, 213, channels)`.
@@ -34,7 +35,10 @@ def sample_photos(channels=3):
             top = index * (height - side) // (_WINDOWS - 1)
             left = index * 7 % _WINDOWS * (width - side) // (_WINDOWS - 1)
             part = photo[top : top + side, left : left + side]
-            yield part if channels == 3 else tf.image.rgb_to_grayscale(part).numpy()
+            if channels == 1:
+                yield tf.image.rgb_to_grayscale(part).numpy()
+            else:
+                yield part[..., np.arange(channels) % 3]
 
 
 def check_pixels(network, images=None):
@@ -57,6 +61,33 @@ def check_pixels(network, images=None):
             f"Received: {len(pixels)} of shape {pixels.shape[1:]}"
         )
     return pixels
+
+
+def form_difference(network, pixels):
+    """How far the inference form of a network is from its model.
+
+    Args:
+        network: `PixelNetwork`.
+        pixels: uint8 array `(images, *network.shape)`.
+
+    Returns:
+        Tuple of the model's probabilities, float32 `(images, num_classes)`, and the `difference` of
+        the form's from them.
+
+    Raises:
+        UserError: If the form computes something else, as far as can be said: in float32.
+        FloatingPointError: If the probabilities are not finite.
+    """
+    expected, found = network.outputs(pixels)
+    probabilities, others = (network.read(outputs).numpy() for outputs in (expected, found))
+    result = difference(probabilities, others)
+    far = np.abs(found - expected).max() / np.abs(expected).max()
+    if network.precision == "float32" and not far <= LIMIT:
+        raise UserError(
+            f"The inference form of the model is {far:.2g} of its largest output away from it: it "
+            "has a layer that is not what its type says, build it without"
+        )
+    return probabilities, result
 
 
 def difference(expected, answered):

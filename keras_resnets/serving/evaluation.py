@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from keras_resnets.data.errors import reading
 from keras_resnets.errors import UserError
-from keras_resnets.images import Preprocessing
 from keras_resnets.serving.pixels import fit_pixels
+from keras_resnets.serving.readers import preprocessing_of
 from keras_resnets.training.evaluation import Evaluation, check_fit
 
 
@@ -24,7 +24,7 @@ def evaluate_export(predictor, source, batch_size=128, show=None):
 
     Returns:
         Tuple of the `Evaluation` and the images per second, a float: of the export alone, reading
-        and decoding not counted, nor the first batch.
+        and decoding not counted, nor the first batch, of a second time if it is the only one.
 
     Raises:
         UserError: If the export does not fit the images or their classes.
@@ -34,9 +34,8 @@ def evaluate_export(predictor, source, batch_size=128, show=None):
     if batch_size < 1:
         raise UserError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
     metadata = predictor.metadata
-    known = metadata.get("preprocessing")
-    preprocessing = Preprocessing(**known) if known else None
-    channels = preprocessing.channels if known else source.channels
+    preprocessing = preprocessing_of(predictor.path, metadata)
+    channels = preprocessing.channels if preprocessing else source.channels
     check_fit(source, channels, predictor.num_classes, metadata.get("class_names"))
     found, labels, seconds, timed = [], [], 0.0, 0
     with reading():
@@ -49,12 +48,15 @@ def evaluate_export(predictor, source, batch_size=128, show=None):
             labels.append(classes)
             if show:
                 show(sum(map(len, labels)))
+    if not timed:
+        start = time.perf_counter()
+        predictor.probabilities(images)
+        seconds, timed = time.perf_counter() - start, len(images)
     found, labels = np.concatenate(found), np.concatenate(labels)
     if not np.isfinite(found).all():
         raise FloatingPointError(f"Probabilities of {predictor.path} are not finite")
     kind = metadata.get("probabilities") or _kind(found)
-    rate = timed / seconds if timed else float("nan")
-    return Evaluation.from_outputs(found, labels, kind), rate
+    return Evaluation.from_outputs(found, labels, kind), timed / seconds
 
 
 def _batches(predictor, source, preprocessing, batch_size):

@@ -7,9 +7,11 @@ import tensorflow as tf
 
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
-from keras_resnets.serving.formats import refuse_other_formats
-from keras_resnets.serving.metadata import write_class_names, write_metadata
-from keras_resnets.serving.server_files import remove_old_versions, versions_in_use
+from keras_resnets.serving.difference import check_pixels, form_difference
+from keras_resnets.serving.formats import add_metadata, check_place
+from keras_resnets.serving.metadata import class_names_of, write_class_names, write_metadata
+from keras_resnets.serving.pixels import PixelNetwork
+from keras_resnets.serving.server_files import check_keep, remove_old_versions
 from keras_resnets.serving.signatures import signatures_of
 from keras_resnets.serving.versions import new_version
 from keras_resnets.serving.warmup import check_batch_sizes, write_warmup
@@ -27,6 +29,7 @@ def export(
     checkpoint=None,
     warmup_batch_sizes=None,
     keep=None,
+    images=None,
 ):
     """Writes `<root>/<name>/<version>/`, a SavedModel under the next free version.
 
@@ -74,6 +77,9 @@ def export(
         keep: Int. How many exports of this name to keep: older ones are removed once the new one is
             there, but for those that `<root>/models.config` serves by label or number. Defaults to
             all.
+        images: Iterable of uint8 arrays `(height, width, channels)` to compare the network on, in
+            its `precision`, with the model in float32; the metadata says how far it is. Defaults
+            to parts of two photos.
 
     Returns:
         String, the path of the version's folder.
@@ -81,6 +87,7 @@ def export(
     Raises:
         ValueError: If the model has no classifier, no preprocessing, or an activation other than
             softmax and sigmoid, or an argument is not legal.
+        FloatingPointError: If the model's probabilities are not finite.
         OSError: If the folder cannot be written. Nothing is left behind. Or if an older version
             cannot be removed, when the new one is there.
     """
@@ -88,13 +95,12 @@ def export(
         raise UserError(f"`top` must be at least 1. Received: top={top}")
     if max_pixels < 1:
         raise UserError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
-    refuse_other_formats(root, name, "saved_model")
-    if keep is not None and keep < 1:
-        raise UserError(f"`keep` must be at least 1. Received: keep={keep}")
-    if keep is not None:
-        versions_in_use(root, name)  # a models.config that cannot be read is found out now
+    check_place(root, name, "saved_model")
+    check_keep(root, name, keep)
     batch_sizes = check_batch_sizes(warmup_batch_sizes)
-    functions = signatures_of(model, top, max_pixels, precision)
+    network = PixelNetwork(model, precision)
+    functions = signatures_of(network, class_names_of(model), top, max_pixels)
+    _, found = form_difference(network, check_pixels(network, images))
     signatures = {key: function.get_concrete_function() for key, function in functions.items()}
     module = tf.Module()
     module.variables_used = signatures["serving_default"].variables
@@ -105,10 +111,11 @@ def export(
             module.class_names = tf.saved_model.Asset(class_names)
             tf.saved_model.save(module, part.path, signatures)
             write_metadata(part.path, model, max_pixels, top, precision, checkpoint)
+            facts = {"format": "saved_model", "probabilities": network.kind, "difference": found}
+            add_metadata(part.path, **facts)
             if batch_sizes:
-                write_warmup(part.path, name, signatures, batch_sizes)
+                write_warmup(part.path, name, signatures, batch_sizes, max_pixels)
         except tf.errors.OpError as error:  # a full disk, for one
             raise OSError(f"Cannot write {os.path.join(root, name)}: {error.message}") from error
-    if keep is not None:
-        remove_old_versions(root, name, keep, spare=[int(os.path.basename(part.version))])
+    remove_old_versions(root, name, keep, part.version)
     return part.version

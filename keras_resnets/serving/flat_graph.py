@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras.src.models.functional import Functional
 
 from keras_resnets.errors import UserError
 from keras_resnets.layers import SkippingMerge
@@ -71,7 +72,7 @@ def flatten(model):
         `FlatGraph`.
 
     Raises:
-        UserError: If the model, or one inside it, is not functional.
+        UserError: If the model, or one inside it, is not functional, or has a `call` of its own.
     """
     numbers = itertools.count()
     inputs = tuple(next(numbers) for _ in model.inputs)
@@ -82,8 +83,9 @@ def flatten(model):
 
 def _open(model, inputs, calls, numbers) -> tuple[int, ...]:
     """Appends the calls inside a model that reads `inputs`; returns the values of its outputs."""
+    has_own_call = type(model).call not in (Functional.call, keras.Sequential.call)
     model = getattr(model, "_functional", None) or model  # of a sequential one
-    if not hasattr(model, "_nodes_by_depth"):
+    if has_own_call or not hasattr(model, "_nodes_by_depth"):
         raise UserError(
             f"{model.name} is a {type(model).__name__} whose layers are not known: build it with "
             "the functional API"

@@ -12,8 +12,12 @@ from keras_resnets.serving.operations import Convolution, Dense, LayerCall, Oper
 _CONVOLUTIONS = (layers.Conv2D, keras.layers.Conv2D)
 _BATCH_NORMS = (layers.BatchNormalization, keras.layers.BatchNormalization)
 _MERGES = (layers.Merge, layers.StochasticMerge, layers.SkippingMerge)
-_IDENTITIES = (keras.layers.Dropout, keras.layers.Identity, keras.layers.SpatialDropout2D)
-_POOLS = (keras.layers.AveragePooling2D, keras.layers.MaxPooling2D)
+# Of these types exactly, as below: what a subclass computes is not known.
+_IDENTITIES = (
+    *(layers.Dropout, keras.layers.Dropout, keras.layers.SpatialDropout2D),
+    *(keras.layers.Identity, keras.layers.GaussianNoise),
+)
+_POOLS = (layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.MaxPooling2D)
 
 
 def fold(graph, kept):
@@ -43,7 +47,7 @@ def _translate(calls):
     same: dict[int, int] = {}
     for call in calls:
         read = tuple(same.get(value, value) for value in call.inputs)
-        if isinstance(call.layer, _IDENTITIES):
+        if type(call.layer) in _IDENTITIES:
             same[call.outputs[0]] = read[0]
         else:
             operations.append(_operation(call, read))
@@ -52,6 +56,8 @@ def _translate(calls):
 
 def _operation(call, read):
     layer, made = call.layer, call.outputs
+    if getattr(layer, "quantization_mode", None):  # its kernel is not what it multiplies by
+        return LayerCall(read, made, call, keeps_scale=False)
     if _is_plain_convolution(layer):
         bias = np.asarray(layer.bias) if layer.use_bias else None
         geometry = tuple(layer.strides), tuple(layer.dilation_rate), _padding(layer)
@@ -110,11 +116,11 @@ def _scale_and_shift(layer):
 
 def _keeps_scale(layer):
     """Whether `f(s x) = s f(x)` for all s > 0."""
-    if isinstance(layer, keras.layers.ReLU):
+    if type(layer) is keras.layers.ReLU:
         return layer.max_value is None and not layer.threshold
-    if isinstance(layer, keras.layers.Activation):
+    if type(layer) is keras.layers.Activation:
         return layer.activation is keras.activations.relu
-    return isinstance(layer, _POOLS)
+    return type(layer) in _POOLS
 
 
 def _needed(operations, kept):

@@ -36,8 +36,10 @@ def find_version(path):
     return os.path.join(path, max(found, key=int))
 
 
-def refuse_other_formats(root, name, wanted):
-    """Keeps the versions of a served name in one format: a server takes the highest one.
+def check_place(root, name, wanted):
+    """Whether an export can be written: a name's versions are all of one format.
+
+    A server takes the highest one.
 
     Args:
         root: String or path.
@@ -45,8 +47,10 @@ def refuse_other_formats(root, name, wanted):
         wanted: String, the format to write there.
 
     Raises:
-        UserError: If a version of it is in another format.
+        UserError: If `name` is not the name of one folder, or a version of it is in another format.
     """
+    if name in ("", ".", "..") or os.path.basename(name) != name:
+        raise UserError(f"`name` must be the name of one folder. Received: name={name!r}")
     folder = os.path.join(root, name)
     for version in _versions(folder):
         found = format_of(os.path.join(folder, version))

@@ -19,7 +19,7 @@ class InferenceForm:
     convolution of a block to the next in pre-activated ones. Symmetric padding is inside the
     convolution op. Stochastic depth's survival and the mean of a FractalNet's join go into the
     kernels before them where they can; what only trains is gone. Layers of other kinds compute as
-    they are.
+    they are, in float32 where they are not Keras' or this package's.
 
     Args:
         model: Functional `keras.Model` that computes in float32, such as a `Network`.
@@ -55,7 +55,7 @@ class InferenceForm:
         self.operations, self._kept = fold(graph, kept)
         self._dtype = tf.dtypes.as_dtype(precision)
         # Signatures call one function that is not put into each of them: the kernels are constants.
-        image = tf.TensorSpec(model.input_shape, tf.float32)
+        image = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
         self._compute = tf.function(
             self._run, input_signature=[image], experimental_attributes={"_noinline": True}
         )
@@ -88,9 +88,14 @@ class InferenceForm:
 
 
 def _features_of(graph):
-    """The value that the last dense layer reads, or `None` if the model does not end in one."""
+    """The vectors that the last dense layer reads, or `None` if the model does not end in one.
+
+    Behind it only what has no weights: an activation, a dropout.
+    """
     makers = {value: call for call in graph.calls for value in call.outputs}
     call = makers.get(graph.outputs[0])
-    while call is not None and not isinstance(call.layer, keras.layers.Dense):
-        call = makers.get(call.inputs[0]) if len(call.inputs) == 1 else None
-    return call and call.inputs[0]
+    while call is not None and call.rank == 2 and len(call.inputs) == 1:
+        if isinstance(call.layer, keras.layers.Dense):
+            return call.inputs[0]
+        call = None if getattr(call.layer, "weights", None) else makers.get(call.inputs[0])
+    return None

@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 
 from keras_resnets._version import __version__
+from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing
 from keras_resnets.serving.formats import METADATA
-from keras_resnets.serving.signatures import class_names_of
 from keras_resnets.training.run_directory import RunDirectory
 
 
@@ -125,3 +125,12 @@ def write_class_names(model, path):
         for name in class_names_of(model):
             name = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
             file.write(f"{name}\n")
+
+
+def class_names_of(model):
+    """The names of the classes, `"0"`, `"1"`, ... for a model without any."""
+    outputs = model.output_shape[-1]
+    names = getattr(model, "class_names", None) or [str(index) for index in range(outputs)]
+    if len(names) != outputs:
+        raise UserError(f"The model has {outputs} outputs and {len(names)} class names")
+    return list(names)

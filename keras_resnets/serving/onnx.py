@@ -5,19 +5,10 @@ import logging
 import os
 
 from keras_resnets.images import MAX_PIXELS
-from keras_resnets.serving.difference import check_pixels, difference
 from keras_resnets.serving.extras import extra
-from keras_resnets.serving.formats import (
-    FILES,
-    add_metadata,
-    read_metadata,
-    refuse_other_formats,
-)
-from keras_resnets.serving.metadata import write_metadata
-from keras_resnets.serving.pixels import PixelNetwork
+from keras_resnets.serving.formats import FILES
+from keras_resnets.serving.pixel_export import PixelExport
 from keras_resnets.serving.readers import OnnxReader
-from keras_resnets.serving.server_files import remove_old_versions
-from keras_resnets.serving.versions import new_version
 
 OPSET = 17
 
@@ -57,30 +48,18 @@ def export_onnx(
     """
     onnx, tf2onnx = extra("onnx", "onnx"), extra("tf2onnx", "onnx")
     extra("onnxruntime", "onnx")
-    refuse_other_formats(root, name, "onnx")
-    network = PixelNetwork(model)
-    pixels = check_pixels(network, images)
+    started = PixelExport("onnx", model, name, root, images, keep)
+    function = started.network.function
     with _quiet():
-        graph, _ = tf2onnx.convert.from_function(
-            network.function, network.function.input_signature, opset=OPSET
-        )
+        graph, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.checker.check_model(graph)
-    facts = {
-        "format": "onnx",
-        "probabilities": network.kind,
-        "input": {"name": "image", "dtype": "uint8", "shape": [None, *network.shape]},
-    }
-    with new_version(root, name) as part:
-        onnx.save_model(graph, os.path.join(part.path, FILES["onnx"]))
-        write_metadata(part.path, model, max_pixels, checkpoint=checkpoint)
-        add_metadata(part.path, **facts)
-        answered = OnnxReader(part.path, read_metadata(part.path)).probabilities(pixels)
-        add_metadata(part.path, difference=difference(network.reference(pixels), answered))
-    if keep is not None:
-        remove_old_versions(root, name, keep, spare=[int(os.path.basename(part.version))])
-    return part.version
+
+    def save(folder):
+        onnx.save_model(graph, os.path.join(folder, FILES["onnx"]))
+
+    return started.write(save, OnnxReader, max_pixels, checkpoint)
 
 
 @contextlib.contextmanager

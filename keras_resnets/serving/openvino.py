@@ -7,19 +7,10 @@ import os
 
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
-from keras_resnets.serving.difference import check_pixels, difference
 from keras_resnets.serving.extras import extra
-from keras_resnets.serving.formats import (
-    FILES,
-    add_metadata,
-    read_metadata,
-    refuse_other_formats,
-)
-from keras_resnets.serving.metadata import write_metadata
-from keras_resnets.serving.pixels import PixelNetwork
+from keras_resnets.serving.formats import FILES
+from keras_resnets.serving.pixel_export import PixelExport
 from keras_resnets.serving.readers import OpenVINOReader
-from keras_resnets.serving.server_files import remove_old_versions
-from keras_resnets.serving.versions import new_version
 
 PRECISIONS = ("float32", "bfloat16", "int8")
 CALIBRATION_IMAGES = 512
@@ -75,35 +66,24 @@ def export_openvino(
     if (precision == "int8") != (calibration is not None):
         raise UserError(
             "`calibration` must be training images for int8, and None for other precisions. "
-            f"Received: precision={precision!r}, calibration={calibration!r}"
+            f"Received: precision={precision!r}, calibration of {type(calibration).__name__}"
         )
     openvino = extra("openvino", "openvino")
-    refuse_other_formats(root, name, "openvino")
-    network = PixelNetwork(model)
-    pixels = check_pixels(network, images)
-    graph = openvino.convert_model(network.function)
+    started = PixelExport("openvino", model, name, root, images, keep)
+    graph = openvino.convert_model(started.network.function)
     graph.inputs[0].node.set_layout(openvino.Layout("NHWC"))
     graph.set_friendly_name(name)
-    facts = {
-        "format": "openvino",
-        "probabilities": network.kind,
-        "input": {"name": "image", "dtype": "uint8", "shape": [None, *network.shape]},
-        "plugin_config": {"INFERENCE_PRECISION_HINT": _HINTS[precision]},
-    }
+    facts = {"plugin_config": {"INFERENCE_PRECISION_HINT": _HINTS[precision]}}
     if precision == "int8":
-        calibration = network.fit(calibration)
+        calibration = started.network.fit(calibration)
         facts["calibration_images"] = len(calibration)
         graph = _quantize(graph, calibration)
-    with new_version(root, name) as part:
-        path = os.path.join(part.path, FILES["openvino"])
+
+    def save(folder):
+        path = os.path.join(folder, FILES["openvino"])
         openvino.save_model(graph, path, compress_to_fp16=precision == "bfloat16")
-        write_metadata(part.path, model, max_pixels, precision=precision, checkpoint=checkpoint)
-        add_metadata(part.path, **facts)
-        answered = OpenVINOReader(part.path, read_metadata(part.path)).probabilities(pixels)
-        add_metadata(part.path, difference=difference(network.reference(pixels), answered))
-    if keep is not None:
-        remove_old_versions(root, name, keep, spare=[int(os.path.basename(part.version))])
-    return part.version
+
+    return started.write(save, OpenVINOReader, max_pixels, checkpoint, precision, **facts)
 
 
 def _quantize(graph, pixels):

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -114,7 +115,7 @@ class Dense(Operation):
 
 @dataclasses.dataclass(eq=False)
 class LayerCall(Operation):
-    """A layer that is left as it is; what gives no maps computes in float32.
+    """A layer that is left as it is, in float32 if it gives no maps or is of an unknown kind.
 
     Attributes:
         call: `Call`.
@@ -125,8 +126,15 @@ class LayerCall(Operation):
     keeps_scale: bool
 
     def __call__(self, tensors, dtype):
-        inner = dtype if self.call.rank == 4 else tf.float32
+        inner = dtype if self.call.rank == 4 and _is_known(self.call.layer) else tf.float32
         return self.call([tf.cast(t, inner) if t.dtype.is_floating else t for t in tensors])
+
+
+def _is_known(layer):
+    """Whether a layer computes in the type of what it reads, whatever its own code is."""
+    room = type(layer).__module__.partition(".")[0]
+    has_code = isinstance(layer, keras.layers.Layer) and not isinstance(layer, keras.layers.Lambda)
+    return has_code and room in ("keras", "keras_resnets")
 
 
 def _constant(values, dtype):

@@ -3,9 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_resnets.errors import UserError
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
+from keras_resnets.models.network import Network
 from keras_resnets.serving.inference import InferenceForm
-from keras_resnets.serving.signatures import in_float32
 
 
 class PixelNetwork:
@@ -15,8 +16,12 @@ class PixelNetwork:
 
     Args:
         model: `Network` or `keras.Model`, as for `export`.
+        precision: As for `InferenceForm`. Defaults to `"float32"`.
 
     Attributes:
+        form: The `InferenceForm` of the model.
+        precision: String.
+        preprocessing: `Preprocessing` of the model, which makes images of one size.
         shape: `(height, width, channels)` of an image.
         kind: String, `"softmax"` or `"sigmoid"`: whether the probabilities add up to 1.
         function: `tf.function` from `image`, uint8 `(batch, height, width, channels)`, to
@@ -27,29 +32,32 @@ class PixelNetwork:
             softmax and sigmoid.
     """
 
-    def __init__(self, model):
-        self._kind = output_kind(model)
-        self.kind = "softmax" if self._kind == "logits" else self._kind
-        self._preprocessing = fixed_size_preprocessing(model)
-        size = self._preprocessing.crop or self._preprocessing.resize
-        self.shape = (*size, self._preprocessing.channels)
-        self._model = in_float32(model)
-        self.function = self._function(InferenceForm(self._model))
+    def __init__(self, model, precision="float32"):
+        kind = output_kind(model)
+        self._are_logits, self.kind = kind == "logits", "softmax" if kind == "logits" else kind
+        self.preprocessing = fixed_size_preprocessing(model)
+        size = self.preprocessing.crop or self.preprocessing.resize
+        self.shape = (*size, self.preprocessing.channels)
+        self._model, self.precision = in_float32(model), precision
+        self.form = InferenceForm(self._model, precision)
+        self.function = self._function()
 
-    def _function(self, network):
+    def _function(self):
         mean, std = (
             np.float32(values) * np.float32(255.0)
-            for values in (self._preprocessing.mean, self._preprocessing.std)
+            for values in (self.preprocessing.mean, self.preprocessing.std)
         )
 
         @tf.function(input_signature=[tf.TensorSpec([None, *self.shape], tf.uint8, name="image")])
         def function(image):
-            return {"probabilities": self._read(network((tf.cast(image, tf.float32) - mean) / std))}
+            outputs = self.form((tf.cast(image, tf.float32) - mean) / std)
+            return {"probabilities": self.read(outputs)}
 
         return function
 
-    def _read(self, outputs):
-        return tf.nn.softmax(outputs) if self._kind == "logits" else outputs
+    def read(self, outputs):
+        """The probabilities that outputs stand for."""
+        return tf.nn.softmax(outputs) if self._are_logits else outputs
 
     def fit(self, images):
         """Brings images to the network's size, as in evaluation.
@@ -60,20 +68,24 @@ class PixelNetwork:
         Returns:
             uint8 array `(images, *shape)`.
         """
-        fitted = [fit_pixels(self._preprocessing, image).numpy() for image in images]
-        return np.stack(fitted) if fitted else np.zeros((0, *self.shape), np.uint8)
+        images = list(images)
+        if not images:
+            return np.zeros((0, *self.shape), np.uint8)
+        if len({image.shape for image in images}) == 1:
+            return fit_pixels(self.preprocessing, np.stack(images)).numpy()
+        return np.stack([fit_pixels(self.preprocessing, image).numpy() for image in images])
 
-    def reference(self, pixels):
-        """The model's own probabilities, in float32, by its own preprocessing.
+    def outputs(self, pixels):
+        """What the model and its form give, by the model's own standardization.
 
         Args:
             pixels: uint8 array `(images, *shape)`.
 
         Returns:
-            float32 array `(images, num_classes)`.
+            Two float32 arrays `(images, num_classes)`, logits or probabilities.
         """
-        images = self._preprocessing.standardize(tf.constant(pixels))
-        return self._read(self._model(images, training=False)).numpy()
+        images = self.preprocessing.standardize(tf.constant(pixels))
+        return self._model(images, training=False).numpy(), self.form(images).numpy()
 
 
 def fit_pixels(preprocessing, image):
@@ -88,3 +100,18 @@ def fit_pixels(preprocessing, image):
     """
     resized = tf.cast(preprocessing.resized(image), tf.float32)
     return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def in_float32(model):
+    """The model itself if all its layers compute in float32, else built again to do so."""
+    if isinstance(model, Network):
+        model.average_statistics()
+    if all(layer.compute_dtype == layer.variable_dtype == "float32" for layer in model.layers):
+        return model
+    if not isinstance(model, Network):
+        raise UserError(
+            "An export is made of a network in float32, and only a keras_resnets.Network can be "
+            f"built again as one. Received: a keras.Model of dtype policy "
+            f"{model.layers[-1].dtype_policy.name}"
+        )
+    return model.copy_with(dtype="float32")

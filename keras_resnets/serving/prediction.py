@@ -61,7 +61,8 @@ class Predictor:
         self._max_pixels = max_pixels or allowed or MAX_PIXELS
         self._reader = open_export(self.path, self.format, self.metadata)
         most = self._reader.top
-        self.top = top or (most if self.format == "saved_model" else min(most, TOP))
+        usual = most if self.format == "saved_model" else min(most, TOP)
+        self.top = usual if top is None else top
         if not 1 <= self.top <= most:
             way = ": export it again with a larger one" if self.format == "saved_model" else ""
             raise UserError(

@@ -1,6 +1,7 @@
 """What runs an export: one class a format, all alike to `Predictor`."""
 
 import os
+import threading
 
 import numpy as np
 import tensorflow as tf
@@ -90,7 +91,7 @@ class PixelReader:
         self._run = self._load(metadata)
         self._class_names = metadata["class_names"]
         self.top = self.num_classes = len(self._class_names)
-        self._preprocessing = Preprocessing(**metadata["preprocessing"])
+        self._preprocessing = preprocessing_of(version, metadata)
         self._decode = self._decoder()
 
     def _load(self, metadata):
@@ -145,9 +146,16 @@ class OpenVINOReader(PixelReader):
 
     def _load(self, metadata):
         openvino = extra("openvino", "openvino")
-        settings = metadata["plugin_config"]
+        settings = metadata.get("plugin_config", {"INFERENCE_PRECISION_HINT": "f32"})
         compiled = _loaded(self._path, lambda path: openvino.compile_model(path, "CPU", settings))
-        return lambda images: compiled({"image": images})["probabilities"].copy()
+        requests = threading.local()  # one is for one thread at a time
+
+        def run(images):
+            if not hasattr(requests, "own"):
+                requests.own = compiled.create_infer_request()
+            return requests.own.infer({"image": images})["probabilities"].copy()
+
+        return run
 
 
 class OnnxReader(PixelReader):
@@ -163,6 +171,22 @@ class OnnxReader(PixelReader):
 
 
 READERS = {"saved_model": SavedModelReader, "openvino": OpenVINOReader, "onnx": OnnxReader}
+
+
+def preprocessing_of(version, metadata):
+    """The `Preprocessing` that an export's metadata tells of, `None` if it tells of none.
+
+    Raises:
+        UserError: If what it tells is damaged, or of a later version.
+    """
+    known = metadata.get("preprocessing")
+    try:
+        return Preprocessing(**known) if known else None
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"{os.path.join(version, METADATA)} has a preprocessing that this version cannot read: "
+            f"{error}"
+        ) from None
 
 
 def open_export(version, found, metadata):

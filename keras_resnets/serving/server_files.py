@@ -60,19 +60,28 @@ def update_models_config(root, name, version, label=None, base_path=None):
         return _write(_updated(_read(root), root, name, version, label, base_path))
 
 
-def remove_old_versions(root, name, keep, spare=()):
+def check_keep(root, name, keep):
+    """Finds out, before a version is written, whether `remove_old_versions` will do."""
+    if keep is None:
+        return
+    if keep < 1:
+        raise UserError(f"`keep` must be at least 1. Received: keep={keep}")
+    versions_in_use(root, name)
+
+
+def remove_old_versions(root, name, keep, version):
     """Removes the oldest exports of a model beyond the newest `keep`, one after the other.
 
-    Those in `spare` stay, as do those that `models.config` serves by label or number, and folders
-    that are no exports. A folder is renamed before it is removed, so that a server never sees half
-    a version. Versions that are gone go from the `specific` policy of `models.config` too, unless
-    it has comments: there they do no harm.
+    Those stay that `models.config` serves by label or number, and folders that are no exports. A
+    folder is renamed before it is removed, so that a server never sees half a version. Versions
+    that are gone go from the `specific` policy of `models.config` too, unless it has comments:
+    there they do no harm.
 
     Args:
         root: String or path.
         name: String. The model's folder in `root`.
-        keep: Int, at least 1.
-        spare: Sequence of ints.
+        keep: Int, at least 1, or `None` for all.
+        version: String, the folder of the version that was just written, which stays.
 
     Returns:
         List of the versions that were removed.
@@ -81,8 +90,10 @@ def remove_old_versions(root, name, keep, spare=()):
         UserError: If `models.config` cannot be read.
         OSError: If a folder cannot be renamed.
     """
+    if keep is None:
+        return []
     with _locked(root):
-        spare = {*spare, *versions_in_use(root, name)}
+        spare = {int(os.path.basename(version)), *versions_in_use(root, name)}
         removed = remove_oldest(os.path.join(root, name), keep, spare)
         if removed and os.path.exists(os.path.join(root, MODELS_CONFIG)):
             _forget_versions(_read(root), name, removed)

@@ -4,21 +4,18 @@ import tensorflow as tf
 
 from keras_resnets.errors import UserError
 from keras_resnets.images import decode_image
-from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
-from keras_resnets.models.network import Network
-from keras_resnets.serving.inference import InferenceForm
 
 _DECODED_AT_ONCE = 4  # images of a request
 
 
-def signatures_of(model, top, max_pixels, precision):
+def signatures_of(network, class_names, top, max_pixels):
     """The signatures of an export.
 
     Args:
-        model: As for `export`.
+        network: `PixelNetwork`.
+        class_names: Sequence of strings.
         top: Int. How many of the best classes to name, at most all.
         max_pixels: Int. Image files that declare more are not decoded.
-        precision: As for `InferenceForm`.
 
     Returns:
         Dictionary of `tf.function`s by the signatures' names.
@@ -26,15 +23,13 @@ def signatures_of(model, top, max_pixels, precision):
     Raises:
         ValueError: As for `export`.
     """
-    preprocessing = fixed_size_preprocessing(model)
-    height, width = preprocessing.crop or preprocessing.resize
-    channels = preprocessing.channels
+    preprocessing, (height, width, channels) = network.preprocessing, network.shape
     if channels not in (1, 3):
         raise UserError(
             "Only models of 1 (grey) or 3 (RGB) channels can be exported, as image files have no "
             f"others. Received: {channels} channels"
         )
-    answer, features = _answers(model, top, precision)
+    answer, features = _answers(network, class_names, top)
 
     def prepare(encoded):
         image = decode_image(encoded, 3, max_pixels)
@@ -64,50 +59,23 @@ def signatures_of(model, top, max_pixels, precision):
     return functions | ({"features": features_of_files} if features else {})
 
 
-def class_names_of(model):
-    """The names of the classes, `"0"`, `"1"`, ... for a model without any."""
-    outputs = model.output_shape[-1]
-    names = getattr(model, "class_names", None) or [str(index) for index in range(outputs)]
-    if len(names) != outputs:
-        raise UserError(f"The model has {outputs} outputs and {len(names)} class names")
-    return list(names)
-
-
-def in_float32(model):
-    """The model itself if all its layers compute in float32, else built again to do so."""
-    if isinstance(model, Network):
-        model.average_statistics()
-    if all(layer.compute_dtype == layer.variable_dtype == "float32" for layer in model.layers):
-        return model
-    if not isinstance(model, Network):
-        raise UserError(
-            "An export is made of a network in float32, and only a keras_resnets.Network can be "
-            f"built again as one. Received: a keras.Model of dtype policy "
-            f"{model.layers[-1].dtype_policy.name}"
-        )
-    return model.copy_with(dtype="float32")
-
-
-def _answers(model, top, precision):
+def _answers(network, class_names, top):
     """Functions from standardized images to the answers, and to features or `None`."""
-    kind = output_kind(model)
-    network = InferenceForm(in_float32(model), precision)
-    class_names = tf.constant(class_names_of(model))
+    names = tf.constant(class_names)
 
     def answer(images):
-        outputs = _never_empty(network, images)
-        probabilities = tf.nn.softmax(outputs) if kind == "logits" else outputs
+        probabilities = network.read(_never_empty(network.form, images))
         scores, best = tf.math.top_k(probabilities, min(top, len(class_names)))
         return {
             "probabilities": probabilities,
-            "classes": tf.gather(class_names, best),
+            "classes": tf.gather(names, best),
             "scores": scores,
         }
 
     def features(images):
-        return _never_empty(network.features, images)
+        return _never_empty(network.form.features, images)
 
-    return answer, features if network.has_features else None
+    return answer, features if network.form.has_features else None
 
 
 def _never_empty(network, images):

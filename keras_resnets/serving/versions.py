@@ -6,7 +6,6 @@ import os
 import shutil
 import uuid
 
-from keras_resnets.errors import UserError
 from keras_resnets.locks import try_lock
 from keras_resnets.serving.formats import METADATA
 
@@ -29,17 +28,21 @@ def new_version(root, name):
         `Part`: `path`, the folder to write into, and after the block `version`, where it is now.
 
     Raises:
-        ValueError: If `name` is not the name of one folder.
         OSError: If the folder cannot be written.
     """
-    if name in ("", ".", "..") or os.path.basename(name) != name:
-        raise UserError(f"`name` must be the name of one folder. Received: name={name!r}")
     folder = os.path.join(root, name)
+    is_new = not os.path.isdir(folder)
     os.makedirs(folder, exist_ok=True)
-    with _part(folder) as path:
-        part = Part(path)
-        yield part
-        part.version = _rename_to_next_version(path, folder)
+    try:
+        with _part(folder) as path:
+            part = Part(path)
+            yield part
+            part.version = _rename_to_next_version(path, folder)
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # another exporter has something in it
+                os.rmdir(folder)
+        raise
 
 
 class Part:
@@ -55,7 +58,7 @@ def versions(folder):
 
 
 def exports(folder):
-    """The versions below a served model's folder that `export` wrote, ascending."""
+    """The versions below a served model's folder that this package wrote, ascending."""
     if not os.path.isdir(folder):
         return []
     paths = {version: os.path.join(folder, str(version)) for version in versions(folder)}

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.errors import UserError
+from keras_resnets.images import MAX_PIXELS
 
 WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")  # the server's own name for it
 BATCH_SIZES = (1, 2, 4, 8)
@@ -42,7 +43,7 @@ def check_batch_sizes(batch_sizes):
     return batch_sizes
 
 
-def write_warmup(version, name, signatures, batch_sizes=BATCH_SIZES):
+def write_warmup(version, name, signatures, batch_sizes=BATCH_SIZES, max_pixels=MAX_PIXELS):
     """Writes `assets.extra/tf_serving_warmup_requests`: `PredictionLog` records in a TFRecord file.
 
     There is one for each signature and batch size, of synthetic images: JPEG files where the
@@ -54,6 +55,7 @@ def write_warmup(version, name, signatures, batch_sizes=BATCH_SIZES):
         signatures: Dictionary from a signature's name to its concrete function with one input,
             strings `(batch,)` or uint8 `(batch, height, width, channels)`.
         batch_sizes: Sequence of ints. Defaults to `(1, 2, 4, 8)`.
+        max_pixels: Int. The most pixels of an image that the export takes. Defaults to 50 million.
 
     Raises:
         UserError: If that would be more than the 1,000 records that the server allows.
@@ -68,25 +70,26 @@ def write_warmup(version, name, signatures, batch_sizes=BATCH_SIZES):
         )
     path = os.path.join(version, WARMUP)
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    sides = _SIDES if max_pixels >= _SIDES[0] * _SIDES[1] else (1, max_pixels)
     with tf.io.TFRecordWriter(path) as file:
         for signature_name, function in signatures.items():
             (spec,) = tf.nest.flatten(function.structured_input_signature)
             for size in batch_sizes:
                 model_spec = model_pb2.ModelSpec(name=name, signature_name=signature_name)
-                inputs = {spec.name: tf.make_tensor_proto(_images(spec, size))}
+                inputs = {spec.name: tf.make_tensor_proto(_images(spec, size, sides))}
                 request = predict_pb2.PredictRequest(model_spec=model_spec, inputs=inputs)
                 log = prediction_log_pb2.PredictLog(request=request)
                 record = prediction_log_pb2.PredictionLog(predict_log=log)
                 file.write(record.SerializeToString(deterministic=True))
 
 
-def _images(spec, count):
+def _images(spec, count, sides):
     """Synthetic images: slopes of random direction, which are small as JPEG."""
     rng = np.random.default_rng(count)
-    down, right = (np.linspace(0, 1, side) for side in _SIDES)
+    down, right = (np.linspace(0, 1, side) for side in sides)
     slopes = rng.uniform(-1, 1, (2, count, 1, 1, 3))
     images = slopes[0] * down[:, None, None] + slopes[1] * right[:, None]
-    images = np.uint8(255 * (images - images.min()) / np.ptp(images))
+    images = np.uint8(255 * (images - images.min()) / (np.ptp(images) or 1))
     if spec.dtype == tf.string:
         return np.array([tf.io.encode_jpeg(image).numpy() for image in images], object)
     return images[..., : spec.shape[-1]]
