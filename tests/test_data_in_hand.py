@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnets import data
+from keras_resnets import Preprocessing, data
 from keras_resnets.errors import UserError
 from keras_resnets.training import Recipe, train
 
@@ -151,3 +151,13 @@ def test_lists_that_cannot_be_used(text, words, tmp_path):
 def test_no_list(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no list"):
         data.load_splits(str(tmp_path / "list.csv"))
+
+
+def test_a_dataset_is_cropped_at_random(arrays):
+    source = data.from_dataset(tf.data.Dataset.from_tensor_slices(arrays), NAMES)
+    preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3)
+    batches = data.training_dataset(
+        source, preprocessing, "random_resized_crop,flip", 4, image_size=(6, 6)
+    )
+    images, labels = next(iter(batches))
+    assert images.shape == (4, 6, 6, 3) and labels.shape == (4, 3)

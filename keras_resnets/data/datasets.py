@@ -17,6 +17,8 @@ from keras_resnets.errors import UserError
 class DatasetSource(StreamedSource):
     """A stream whose references hold the decoded image itself."""
 
+    loads_windows = False  # which spares decoding, of which there is none
+
     def load(self, reference):
         """The uint8 image and int64 label of one example."""
         return tf.ensure_shape(reference["data"], self.shape), reference["label"]
