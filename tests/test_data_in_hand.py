@@ -161,3 +161,24 @@ def test_a_dataset_is_cropped_at_random(arrays):
     )
     images, labels = next(iter(batches))
     assert images.shape == (4, 6, 6, 3) and labels.shape == (4, 3)
+
+
+def test_arrays_alone_are_trained_on(arrays, tmp_path):
+    results = train(recipe(epochs=1, seed=3), tmp_path / "run", splits=arrays)
+    assert results["test_images"] == 6
+    same = data.make_splits(arrays, seed=3)
+    train(recipe(epochs=2, seed=3), tmp_path / "run", same)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (tf.data.Dataset.from_tensor_slices, "give it to data.make_splits. Received: None"),
+        (lambda arrays: data.Splits(data.from_arrays(*arrays)), "Received: validation, test=None"),
+        (lambda arrays: arrays[0], "must be a source, a pair of arrays .* Received: ndarray"),
+    ],
+)
+def test_what_cannot_be_trained_on(make, words, arrays, tmp_path):
+    with pytest.raises(UserError, match=words):
+        train(recipe(), tmp_path / "run", make(arrays))
+    assert not (tmp_path / "run").exists()

@@ -103,7 +103,10 @@ def _source(part, images, class_names):
         return images
     if isinstance(images, tf.data.Dataset):
         if class_names is None:
-            raise UserError("`class_names` is needed with a tf.data.Dataset. Received: None")
+            raise UserError(
+                "`class_names` is needed with a tf.data.Dataset: give it to data.make_splits. "
+                "Received: None"
+            )
         return from_dataset(images, class_names, part)
     if isinstance(images, list | tuple) and len(images) == 2:
         return from_arrays(*images, class_names)
