@@ -182,3 +182,17 @@ def test_what_cannot_be_trained_on(make, words, arrays, tmp_path):
     with pytest.raises(UserError, match=words):
         train(recipe(), tmp_path / "run", make(arrays))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_labels_without_a_class(wrong, arrays, tmp_path):
+    images, labels = arrays
+    labels[57] = wrong  # of the held out images, which no gradient sees
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels))
+    words = rf"labels of train must be in 0\.\.2, .* class names. Received: {wrong}"
+    splits = data.make_splits(dataset, class_names=NAMES)
+    with pytest.raises(OSError, match=words) as caught:
+        train(recipe(epochs=1), tmp_path / "run", splits)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(OSError, match=words):
+        list(data.from_dataset(dataset, NAMES, "train"))
