@@ -118,7 +118,7 @@ def loss_of(recipe, source):
     if recipe.class_weight == "balanced":
         labels = source.labels
         if labels is None:  # a stream, which has them beside its images
-            stream = source.in_order().map(lambda reference: source.load(reference)[1])
+            stream = source.in_order().map(lambda reference: reference["label"])
             labels = list(stream.as_numpy_iterator())
         weights = balanced_weights(labels, len(source.class_names))
     return make_loss(recipe.loss, recipe.label_smoothing, recipe.target_threshold or None, weights)
