@@ -72,7 +72,7 @@ def schedule_of(recipe, steps):
         `keras.optimizers.schedules.LearningRateSchedule`.
 
     Raises:
-        UserError: If the warm-up is longer than the schedule.
+        UserError: If the warm-up is longer than a schedule whose rates depend on its length.
     """
     names = (
         "epochs", "boundaries", "decay_factor", "decay_epochs", "staircase", "lr_end", "power",
