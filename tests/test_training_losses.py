@@ -109,6 +109,28 @@ def test_the_optimizer_of_a_recipe():
     ).get_config()
 
 
+@pytest.mark.parametrize("name, kind", [("sgd", SGD), ("lamb", LAMB), ("adamw", AdamW)])
+def test_the_defaults_of_a_recipe_are_those_of_the_optimizer(name, kind):
+    recipe = Recipe(**SIMPLE, optimizer=name)
+    config = optimizer_of(recipe, 6).get_config()
+    own = kind(weight_decay=1e-4).get_config()
+    of_the_run = {"learning_rate", "name"}
+    assert {k: config[k] for k in config.keys() - of_the_run} == {
+        k: own[k] for k in own.keys() - of_the_run
+    }
+    assert f'"decay": "{own["decay"]}"' in recipe.to_json()  # a run keeps what it had
+    assert recipe.epsilon == {"sgd": None, "lamb": 1e-6, "adamw": 1e-8}[name]
+
+
+def test_recipes_of_earlier_versions_mean_what_they_did():
+    earlier = {"epsilon": 1e-6, "decay": "all", "clip_norm": 0.0}
+    assert Recipe(**SIMPLE, **earlier) == Recipe(**SIMPLE)
+    recipe = Recipe(**SIMPLE, optimizer="lamb", **earlier)
+    assert (recipe.decay, recipe.clip_norm) == ("all", 0.0) and recipe != Recipe(
+        **SIMPLE, optimizer="lamb"
+    )
+
+
 def test_labels_of_a_stream_are_counted_without_its_images(monkeypatch, rng):
     labels = np.array([0, 0, 0, 1, 1, 2])
     images = rng.integers(0, 256, (6, 8, 8, 3), "uint8")

@@ -4,10 +4,9 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.models.policies import dtype_policy
-from keras_resnets.training.adaptive import LAMB, AdamW
 from keras_resnets.training.initial import full_epoch, make_network, open_splits
+from keras_resnets.training.kinds import OPTIMIZERS
 from keras_resnets.training.losses import balanced_weights, make_loss
-from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.schedules import make_schedule
 from keras_resnets.training.updates import unwrapped
 
@@ -100,8 +99,8 @@ def optimizer_of(recipe, steps):
         names = ("momentum", "nesterov", "momentum_form", *names)
     else:
         names = ("beta_1", "beta_2", "epsilon", *names)
-    kind = {"sgd": SGD, "lamb": LAMB, "adamw": AdamW}[recipe.optimizer]
-    return kind(schedule_of(recipe, steps), **{name: getattr(recipe, name) for name in names})
+    settings = {name: getattr(recipe, name) for name in names}
+    return OPTIMIZERS[recipe.optimizer](schedule_of(recipe, steps), **settings)
 
 
 def loss_of(recipe, source):

@@ -76,8 +76,8 @@ _SCALARS = {
 
 def as_type(field, value):
     """A value as Python's own type of its field: a path as a string, NumPy's numbers too."""
-    if value is None and field.default == "":
-        return ""
+    if value is None and field.default in ("", None):
+        return field.default
     if field.name == "boundaries":
         return _floats(field.name, _split(value))
     if field.name == "train_image_size" and isinstance(value, numbers.Integral):
