@@ -1,11 +1,14 @@
 """Training on what is in hand already: arrays, a tf.data set, a CSV list of files."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_resnets import Preprocessing, data
+from keras_resnets.data.mixing import Mixup
 from keras_resnets.errors import UserError
 from keras_resnets.training import Recipe, train
 
@@ -196,3 +199,34 @@ def test_labels_without_a_class(wrong, arrays, tmp_path):
     assert "\n" not in str(caught.value)
     with pytest.raises(OSError, match=words):
         list(data.from_dataset(dataset, NAMES, "train"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Invert(data.Operation):
+    p: float = 0.5
+
+    def __call__(self, images, numbers, context):
+        return tf.where(numbers[:, 0, None, None, None] < self.p, 255 - images, images)
+
+
+def test_a_recipe_takes_operations(arrays, tmp_path):
+    run, splits = tmp_path / "run", data.make_splits(arrays)
+    rotation = keras.layers.RandomRotation(0.1)
+
+    def made(p=0.3, **changes):
+        return recipe(augment=["flip", Invert(p), rotation], mix=[Mixup(alpha=0.5)], **changes)
+
+    train(made(epochs=1), run, splits)
+    train(made(epochs=2), run, splits)
+    assert made().mix == ("mixup:alpha=0.5",) and made().augment[:2] == ("flip", "own:invert:p=0.3")
+    assert made().augment[2].startswith("own:RandomRotation:") and "," not in made().augment[2]
+    read = Recipe.load(run / "recipe.json")
+    assert read == made()
+    text = (run / "flags.txt").read_text()
+    assert "# own:invert:p=0.3 was made in Python: this file alone cannot" in text
+    changed = "--augment was flip,own:invert:p=0.3,.* is flip,own:invert:p=0.4,"
+    with pytest.raises(UserError, match=changed):
+        train(made(0.4, epochs=3), run, splits)
+    with pytest.raises(UserError, match="train from Python.* Received: own:invert:p=0.3$"):
+        train(dataclasses.replace(read, epochs=3), run, splits)
+    assert train(read, run, splits)["last"]["epoch"] == 2  # a finished run is reported

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_resnets.data.augment import parse_fields
 from keras_resnets.data.operations import Operation
+from keras_resnets.data.recorded import restored
 from keras_resnets.errors import UserError
 
 _KEYED = 2**23  # random numbers are whole multiples of its inverse
@@ -184,6 +185,7 @@ def symmetric_beta(alpha, numbers):
 
 
 def _parse(description):
+    description = restored("mix", description)
     if isinstance(description, Mix):
         return description
     text = description.strip() if isinstance(description, str) else ""

@@ -5,14 +5,19 @@ import json
 import math
 from pathlib import Path
 
-from keras_resnets.data import parse_augment, parse_mix
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
 from keras_resnets.training.kinds import OPTIMIZERS, own_value
 from keras_resnets.training.losses import CLASS_WEIGHTS, LOSSES
 from keras_resnets.training.optimizer import MOMENTUM_FORMS
-from keras_resnets.training.recipe_values import as_type, parse_options, parse_sizes
+from keras_resnets.training.recipe_values import (
+    as_type,
+    check_operations,
+    flag_lines,
+    parse_options,
+    parse_sizes,
+)
 from keras_resnets.training.schedules import SCHEDULES, check_schedule
 from keras_resnets.training.updates import DECAYS
 
@@ -34,7 +39,9 @@ class Recipe:
     """One field for each flag of scripts/train.py, whose help is the field's metadata.
 
     `option` is a dictionary, or a sequence of `"key=value"` as the flags give it; `augment`,
-    `mix` and `boundaries` are sequences, or strings with commas as the flags take them.
+    `mix` and `boundaries` are sequences, or strings with commas as the flags take them. In Python
+    `augment` and `mix` may hold operations too. Those that no description makes are kept as texts
+    that begin with `own:`; a recipe from a file has no more than these, and cannot be trained.
 
     `epsilon`, `decay` and `clip_norm` are the optimizer's own unless given: `None` becomes the
     default of its class, or stays where the optimizer takes none.
@@ -211,8 +218,7 @@ class Recipe:
         check_schedule(self, self.lr)
         parse_sizes(self.train_image_size)
         self.model_options()
-        parse_augment(self.augment)
-        parse_mix(self.mix)
+        check_operations(self, lost=True)
 
     def _check_ranges(self):
         for name, low in (
@@ -271,21 +277,7 @@ class Recipe:
 
     def flag_lines(self):
         """The recipe as lines of a flagfile."""
-        lines = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if value is None:  # of no meaning to the optimizer
-                continue
-            if field.metadata.get("repeatable"):
-                lines += [f"--{field.name}={entry}" for entry in value]
-            elif field.type is tuple:
-                entries = (f"{v:.15g}" if isinstance(v, float) else str(v) for v in value)
-                lines.append(f"--{field.name}={','.join(entries)}")
-            elif field.type is bool:
-                lines.append(f"--{field.name}={str(value).lower()}")
-            else:
-                lines.append(f"--{field.name}={value}")
-        return lines
+        return flag_lines(self)
 
     def to_json(self):
         """The recipe as JSON text."""

@@ -1,6 +1,7 @@
 """Values of a recipe's fields, from flags or Python, as Python's own types."""
 
 import ast
+import dataclasses
 import numbers
 import os
 from collections.abc import Iterable, Mapping
@@ -8,6 +9,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from keras_resnets.checks import must
+from keras_resnets.data import parse_augment, parse_mix
+from keras_resnets.data.recorded import is_lost, is_own, record
 from keras_resnets.errors import UserError
 
 
@@ -57,6 +60,39 @@ def parse_sizes(entries):
     return tuple(sizes)
 
 
+def check_operations(recipe, lost=False):
+    """Raises UserError unless the operations of a recipe can be made.
+
+    Args:
+        recipe: `Recipe`.
+        lost: Boolean. Whether those made in Python may be missing, as in a recipe from a file.
+            Defaults to `False`.
+    """
+    for name, parse in _OPERATIONS.items():
+        parse([entry for entry in getattr(recipe, name) if not (lost and is_lost(entry))])
+
+
+def flag_lines(recipe):
+    """A recipe as lines of a flagfile."""
+    lines = []
+    for own in filter(is_own, (*recipe.augment, *recipe.mix)):
+        lines.append(f"# {own} was made in Python: this file alone cannot start the run again.")
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if value is None:  # of no meaning to the optimizer
+            continue
+        if field.metadata.get("repeatable"):
+            lines += [f"--{field.name}={entry}" for entry in value]
+        elif field.type is tuple:
+            entries = (f"{v:.15g}" if isinstance(v, float) else str(v) for v in value)
+            lines.append(f"--{field.name}={','.join(entries)}")
+        elif field.type is bool:
+            lines.append(f"--{field.name}={str(value).lower()}")
+        else:
+            lines.append(f"--{field.name}={value}")
+    return lines
+
+
 def _literal(text):
     """A Python literal (true, false and none in any case), or else the text itself."""
     word = text.capitalize()
@@ -66,6 +102,7 @@ def _literal(text):
         return text
 
 
+_OPERATIONS = {"augment": parse_augment, "mix": parse_mix}
 _SCALARS = {
     str: ("a string", str | os.PathLike, os.fspath),
     int: ("an integer", numbers.Integral, int),
@@ -78,6 +115,10 @@ def as_type(field, value):
     """A value as Python's own type of its field: a path as a string, NumPy's numbers too."""
     if value is None and field.default in ("", None):
         return field.default
+    if field.name in _OPERATIONS:
+        entries = _split(value)
+        entries = entries if isinstance(entries, Iterable) else (entries,)
+        return record(entries, _OPERATIONS[field.name])
     if field.name == "boundaries":
         return _floats(field.name, _split(value))
     if field.name == "train_image_size" and isinstance(value, numbers.Integral):

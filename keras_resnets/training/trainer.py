@@ -22,6 +22,7 @@ from keras_resnets.training.initial import (
 )
 from keras_resnets.training.interruption import Interrupted
 from keras_resnets.training.loop import Loop
+from keras_resnets.training.recipe_values import check_operations
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.summaries import Summaries
@@ -83,6 +84,7 @@ def train(recipe, run_dir, splits=None):
 
 
 def _train(recipe, run, splits, hosts):
+    check_operations(recipe)
     start = run.start()
     hosts.require_same(f"{start} {start.path and start.path.name}", f"checkpoints in {run.path}")
     history = start.history
