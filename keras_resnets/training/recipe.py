@@ -65,7 +65,7 @@ class Recipe:
         "Parts that are not trained, comma-separated: stem, stage1, ..., backbone, batch_norm.",
         default=(),
     )
-    dataset: str = _field("A tfds name, `digits`, or a folder of class folders.")
+    dataset: str = _field("A tfds name, `digits`, a folder of class folders, or a CSV list.")
     data_dir: str = _field("Folder of prepared tfds sets.", default="", where=True)
     train_split: str = _field("tfds slice to train on, such as train[:45000].", default="")
     validation_split: str = _field(
