@@ -1,6 +1,5 @@
 """Values of a recipe's fields, from flags or Python, as Python's own types."""
 
-import ast
 import dataclasses
 import numbers
 import os
@@ -10,6 +9,7 @@ import numpy as np
 
 from keras_resnets.checks import must
 from keras_resnets.data import parse_augment, parse_mix
+from keras_resnets.data.foreign import literal
 from keras_resnets.data.recorded import is_lost, is_own, record
 from keras_resnets.errors import UserError
 
@@ -32,7 +32,7 @@ def parse_options(entries):
         key = key.strip()
         must("option", entry, equals and key.isidentifier(), "key=value")
         must("option", entry, key not in options, f"given once for each key ({key!r} is not)")
-        options[key] = _literal(text.strip())
+        options[key] = literal(text.strip())
     return options
 
 
@@ -93,15 +93,6 @@ def flag_lines(recipe):
     return lines
 
 
-def _literal(text):
-    """A Python literal (true, false and none in any case), or else the text itself."""
-    word = text.capitalize()
-    try:
-        return ast.literal_eval(word if word in ("True", "False", "None") else text)
-    except (ValueError, SyntaxError):
-        return text
-
-
 _OPERATIONS = {"augment": parse_augment, "mix": parse_mix}
 _SCALARS = {
     str: ("a string", str | os.PathLike, os.fspath),
@@ -149,9 +140,9 @@ def _entries(options):
     entries = []
     for key, value in options.items():
         value = value.item() if isinstance(value, np.generic) else value
-        is_plain = isinstance(value, str) and _literal(value.strip()) == value
+        is_plain = isinstance(value, str) and literal(value.strip()) == value
         text = value if is_plain else repr(value)
-        if _literal(text) != value:
+        if literal(text) != value:
             raise UserError(
                 "`option` must hold numbers, strings, booleans, None, and tuples of them. "
                 f"Received: {key}={text}"
