@@ -40,14 +40,18 @@ SMALL = {
         ("resnet_cifar", {**BOTTLENECKS, "activation": "full_preact"}),
     ),
     **dict.fromkeys(("resnet101", "resnet152"), ("resnet50", {})),
+    **dict.fromkeys(("resnet152_v2", "resnet200_v2"), ("resnet50_v2", {})),
     **dict.fromkeys(("resnext101_32x4d", "resnext101_64x4d"), ("resnext50_32x4d", {})),
     **dict.fromkeys(("resnext29_8x64d", "resnext29_16x64d"), ("resnext29_32x4d", {})),
     **dict.fromkeys(
-        ("wide_resnet16_8", "wide_resnet28_10", "wide_resnet40_4"),
+        ("wide_resnet16_8", "wide_resnet28_10", "wide_resnet40_4", "wide_resnet40_10",
+         "wide_resnet52_1"),
         ("wide_resnet", {"depth": 10, "widen": 2}),
     ),
     **dict.fromkeys(("dfn_mr1", "dfn_mr2", "dfn_mr3"), ("fusenet", {"kind": "cross", "depth": 14})),
-    **dict.fromkeys(("dpn92", "dpn98"), ("dpn68", {})),
+    "dfn_mr50": ("fusenet_imagenet", {"kind": "cross", "blocks": (1, 1, 1, 1)}),
+    "dfn_resnet98": ("fusenet_imagenet", {"kind": "resnet", "blocks": (1, 1, 1, 1)}),
+    **dict.fromkeys(("dpn92", "dpn98", "dpn131"), ("dpn68", {})),
 }
 
 
