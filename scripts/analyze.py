@@ -25,7 +25,9 @@ from keras_resnets.errors import UserError
 _MODEL = flags.DEFINE_string("model", None, "A .keras file.")
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "A run of scripts/train.py: its best.keras.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "File of weights or name of a set: cifar10.")
-_DATASET = flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder; the run's.")
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "A tfds name, `digits`, a folder or a CSV list; the run's."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 _TEST_SPLIT = flags.DEFINE_string("test_split", None, "tfds slice; the test set by default.")
 _IMAGES = flags.DEFINE_integer(
@@ -70,7 +72,9 @@ def test_images(model, count):
         dataset, data_dir = recipe.dataset, data_dir or recipe.data_dir
         split = split or recipe.test_split
     if not dataset:
-        raise UserError("--dataset must name the images: a tfds name, `digits`, or a folder")
+        raise UserError(
+            "--dataset must name the images: a tfds name, `digits`, a folder or a CSV list"
+        )
     if not model.preprocessing:
         raise UserError(f"{model.name} must have its preprocessing, to be shown images")
     source = data.load_splits(

@@ -39,7 +39,9 @@ _IMAGE_SIZE = flags.DEFINE_integer(
     **COUNT,
 )
 _FLIP = flags.DEFINE_boolean("flip", False, "Average each image's outputs with its mirror image's.")
-flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder of class folders.")
+flags.DEFINE_string(
+    "dataset", None, "A tfds name, `digits`, a folder of class folders, or a CSV list."
+)
 flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 flags.DEFINE_string("test_split", None, "tfds slice to test on, such as test[:1000].")
 flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")

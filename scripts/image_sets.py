@@ -30,7 +30,9 @@ def which_images(run_dir, *names):
     overrides = given(*names)
     if not run_dir:
         if "dataset" not in overrides:
-            raise UserError("Images are needed: --dataset takes a tfds name, `digits`, or a folder")
+            raise UserError(
+                "Images are needed: --dataset takes a tfds name, `digits`, a folder or a CSV list"
+            )
         return overrides
     recipe = Recipe.load(os.path.join(run_dir, "recipe.json"))
     kept = ["dataset", "data_dir", "download", "skip_corrupt", "max_pixels", "seed"]

@@ -18,8 +18,8 @@ _CALIBRATION_IMAGES = flags.DEFINE_integer(
     **COUNT,
 )
 flags.DEFINE_string(
-    "dataset", None, "openvino, onnx: a tfds name, `digits`, or a folder, whose images the export "
-    "is checked on and quantized by; the run's if not given.",
+    "dataset", None, "openvino, onnx: a tfds name, `digits`, a folder or a CSV list, whose images "
+    "the export is checked on and quantized by; the run's if not given.",
 )
 flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 flags.DEFINE_boolean("download", None, "Download and prepare a tfds set.")
@@ -66,7 +66,7 @@ def check_flags(run_dir, of_saved_models):
     if wanted == "int8" and not run_dir and not flags.FLAGS["dataset"].value:
         raise UserError(
             "--precision=int8 is quantized by training images: give --run_dir, or --dataset with a "
-            "tfds name, `digits`, or a folder"
+            "tfds name, `digits`, a folder or a CSV list"
         )
 
 

@@ -39,7 +39,8 @@ def define_flags():
         "run_dir", "", "Folder of the run. Defaults to runs/<flagfile> or runs/<model>_<dataset>."
     )
     flags.DEFINE_string(
-        "plot_schedule", "", "Draw the learning rate into this PNG file, and train nothing."
+        "plot_schedule", "", "Draw the learning rate into this PNG file, and train nothing. "
+        "Without --steps_per_epoch the image set is opened, to count them.",
     )
 
 

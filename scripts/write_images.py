@@ -14,7 +14,7 @@ import pathlib
 from absl import flags
 from cli import COUNT, run
 
-_DATASET = flags.DEFINE_string("dataset", None, "A tfds name, `digits`, or a folder.")
+_DATASET = flags.DEFINE_string("dataset", None, "A tfds name, `digits`, a folder or a CSV list.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of prepared tfds sets.")
 _SPLIT = flags.DEFINE_string("test_split", None, "tfds slice to take; the test set by default.")
 _COUNT = flags.DEFINE_integer("count", 10, "Number of images.", **COUNT)

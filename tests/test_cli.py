@@ -1,6 +1,7 @@
 """How scripts start and end, in real processes."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from keras_resnets.errors import UserError
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 TRAIN, MODELS = SCRIPTS / "train.py", SCRIPTS / "models.py"
+RECIPE = SCRIPTS.parent / "keras_resnets" / "training" / "recipe.py"
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 
@@ -261,3 +263,10 @@ def test_names_of_files_in_an_ascii_locale(run, tmp_path):
     assert "--run_dir=läufe/eins" in (tmp_path / "läufe" / "eins" / "flags.txt").read_text("utf-8")
     model = keras.saving.load_model(tmp_path / "läufe" / "eins" / "last.keras")
     assert model.class_names == ("Brot", "Käse")
+
+
+def test_wherever_images_are_asked_for_lists_are_named():
+    texts = [path.read_text() for path in (*SCRIPTS.glob("*.py"), RECIPE)]
+    asked = [re.sub(r'"\s*f?"', "", text).partition("tfds name, `digits`")[2] for text in texts]
+    asked = [words[:60] for words in asked if words]
+    assert len(asked) > 4 and all("CSV list" in words for words in asked), asked

@@ -1,11 +1,14 @@
 """Training on what is in hand already: arrays, a tf.data set, a CSV list of files."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_resnets import data
+from keras_resnets import Preprocessing, data
+from keras_resnets.data.mixing import Mixup
 from keras_resnets.errors import UserError
 from keras_resnets.training import Recipe, train
 
@@ -151,3 +154,79 @@ def test_lists_that_cannot_be_used(text, words, tmp_path):
 def test_no_list(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no list"):
         data.load_splits(str(tmp_path / "list.csv"))
+
+
+def test_a_dataset_is_cropped_at_random(arrays):
+    source = data.from_dataset(tf.data.Dataset.from_tensor_slices(arrays), NAMES)
+    preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3)
+    batches = data.training_dataset(
+        source, preprocessing, "random_resized_crop,flip", 4, image_size=(6, 6)
+    )
+    images, labels = next(iter(batches))
+    assert images.shape == (4, 6, 6, 3) and labels.shape == (4, 3)
+
+
+def test_arrays_alone_are_trained_on(arrays, tmp_path):
+    results = train(recipe(epochs=1, seed=3), tmp_path / "run", splits=arrays)
+    assert results["test_images"] == 6
+    same = data.make_splits(arrays, seed=3)
+    train(recipe(epochs=2, seed=3), tmp_path / "run", same)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (tf.data.Dataset.from_tensor_slices, "give it to data.make_splits. Received: None"),
+        (lambda arrays: data.Splits(data.from_arrays(*arrays)), "Received: validation, test=None"),
+        (lambda arrays: arrays[0], "must be a source, a pair of arrays .* Received: ndarray"),
+    ],
+)
+def test_what_cannot_be_trained_on(make, words, arrays, tmp_path):
+    with pytest.raises(UserError, match=words):
+        train(recipe(), tmp_path / "run", make(arrays))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_labels_without_a_class(wrong, arrays, tmp_path):
+    images, labels = arrays
+    labels[57] = wrong  # of the held out images, which no gradient sees
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels))
+    words = rf"labels of train must be in 0\.\.2, .* class names. Received: {wrong}"
+    splits = data.make_splits(dataset, class_names=NAMES)
+    with pytest.raises(OSError, match=words) as caught:
+        train(recipe(epochs=1), tmp_path / "run", splits)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(OSError, match=words):
+        list(data.from_dataset(dataset, NAMES, "train"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Invert(data.Operation):
+    p: float = 0.5
+
+    def __call__(self, images, numbers, context):
+        return tf.where(numbers[:, 0, None, None, None] < self.p, 255 - images, images)
+
+
+def test_a_recipe_takes_operations(arrays, tmp_path):
+    run, splits = tmp_path / "run", data.make_splits(arrays)
+    rotation = keras.layers.RandomRotation(0.1)
+
+    def made(p=0.3, **changes):
+        return recipe(augment=["flip", Invert(p), rotation], mix=[Mixup(alpha=0.5)], **changes)
+
+    train(made(epochs=1), run, splits)
+    train(made(epochs=2), run, splits)
+    assert made().mix == ("mixup:alpha=0.5",) and made().augment[:2] == ("flip", "own:invert:p=0.3")
+    assert made().augment[2].startswith("own:RandomRotation:") and "," not in made().augment[2]
+    read = Recipe.load(run / "recipe.json")
+    assert read == made()
+    text = (run / "flags.txt").read_text()
+    assert "# own:invert:p=0.3 was made in Python: this file alone cannot" in text
+    changed = "--augment was flip,own:invert:p=0.3,.* is flip,own:invert:p=0.4,"
+    with pytest.raises(UserError, match=changed):
+        train(made(0.4, epochs=3), run, splits)
+    with pytest.raises(UserError, match="train from Python.* Received: own:invert:p=0.3$"):
+        train(dataclasses.replace(read, epochs=3), run, splits)
+    assert train(read, run, splits)["last"]["epoch"] == 2  # a finished run is reported

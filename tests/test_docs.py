@@ -4,7 +4,10 @@ import dataclasses
 import functools
 import pathlib
 import re
+import subprocess
 import sys
+import textwrap
+import time
 import types
 
 import keras
@@ -183,3 +186,33 @@ def test_every_operation_is_documented():
     for description in re.findall(r"`([a-z_]+(?::\w+=[^`<>]+)?)`", page):
         if description.split(":")[0] in augment.OPERATIONS:
             assert augment.parse_augment([description])
+
+
+STUB = """
+import pathlib, signal, sys
+def stopped(*_):
+    pathlib.Path("saved").touch()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stopped)
+pathlib.Path("started").touch()
+signal.pause()
+"""
+
+
+def test_a_pod_saves_when_it_is_stopped(tmp_path):
+    """What Kubernetes tells process 1 of the page's pod comes to the training, which is awaited."""
+    page = (DOCS / "distributed.md").read_text()
+    script = textwrap.dedent(re.search(r"args:\n +- \|\n(.*?)\n +resources:", page, re.DOTALL)[1])
+    (tmp_path / "stub.py").write_text(STUB)
+    stub = f"{sys.executable} stub.py "
+    training, count = re.subn(r"python scripts/train.py [^&]*", stub, script)
+    assert count == 1
+    pod = subprocess.Popen(["bash", "-c", training], cwd=tmp_path, env={"HOSTNAME": "resnet-1"})
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pod.terminate()
+    assert pod.wait(timeout=30) == 143
+    assert (tmp_path / "saved").exists()
+    failed = training.replace("stub.py", "missing.py")
+    assert subprocess.run(["bash", "-c", failed], cwd=tmp_path, timeout=30).returncode == 2

@@ -15,6 +15,7 @@ import keras_resnets
 from keras_resnets import Preprocessing, data, training
 from keras_resnets.data import splits
 from keras_resnets.training.building import loss_of, optimizer_of, schedule_of
+from keras_resnets.training.recipe_values import parse_options
 from keras_resnets.training.schedules import boundary_steps
 
 TABLE = Path(__file__).parent / "data" / "recipes.csv"
@@ -39,14 +40,18 @@ SMALL = {
         ("resnet_cifar", {**BOTTLENECKS, "activation": "full_preact"}),
     ),
     **dict.fromkeys(("resnet101", "resnet152"), ("resnet50", {})),
+    **dict.fromkeys(("resnet152_v2", "resnet200_v2"), ("resnet50_v2", {})),
     **dict.fromkeys(("resnext101_32x4d", "resnext101_64x4d"), ("resnext50_32x4d", {})),
     **dict.fromkeys(("resnext29_8x64d", "resnext29_16x64d"), ("resnext29_32x4d", {})),
     **dict.fromkeys(
-        ("wide_resnet16_8", "wide_resnet28_10", "wide_resnet40_4"),
+        ("wide_resnet16_8", "wide_resnet28_10", "wide_resnet40_4", "wide_resnet40_10",
+         "wide_resnet52_1"),
         ("wide_resnet", {"depth": 10, "widen": 2}),
     ),
     **dict.fromkeys(("dfn_mr1", "dfn_mr2", "dfn_mr3"), ("fusenet", {"kind": "cross", "depth": 14})),
-    **dict.fromkeys(("dpn92", "dpn98"), ("dpn68", {})),
+    "dfn_mr50": ("fusenet_imagenet", {"kind": "cross", "blocks": (1, 1, 1, 1)}),
+    "dfn_resnet98": ("fusenet_imagenet", {"kind": "resnet", "blocks": (1, 1, 1, 1)}),
+    **dict.fromkeys(("dpn92", "dpn98", "dpn131"), ("dpn68", {})),
 }
 
 
@@ -101,6 +106,22 @@ def check_numbers(recipe, row):
     kind = (recipe.optimizer, recipe.nesterov, recipe.momentum)
     assert kind == OPTIMIZERS[row["optimizer"]]
     check_rates(recipe, row, steps)
+    check_regularization(recipe, row)
+    assert recipe.model_options() == parse_options(row["options"].split())
+
+
+def check_regularization(recipe, row):
+    """What is empty in the table is not there, or the default."""
+    assert (recipe.decay, recipe.clip_norm) == (row["decay"], float(row["clip"] or 0))
+    assert recipe.momentum_form == (row["momentum_form"] or "keras")
+    assert (",".join(recipe.augment), ",".join(recipe.mix)) == (row["augment"], row["mix"])
+    assert recipe.repeats == int(row["repeats"] or 1)
+    assert recipe.label_smoothing == float(row["smoothing"] or 0)
+    assert recipe.target_threshold == float(row["threshold"] or 0)
+    assert (recipe.loss == "cross_entropy") == (row["optimizer"] != "lamb")
+    # torchvision's train.py moves its averages every 32 steps, by so much more of a smaller epoch.
+    moved = 32 * recipe.batch_size / recipe.epochs * (1 - float(row["ema"] or 1))
+    assert recipe.ema_decay ** 32 == pytest.approx(1 - moved if row["ema"] else 0, abs=2e-5)
 
 
 def trained_on(recipe):
@@ -111,9 +132,15 @@ def trained_on(recipe):
 
 def check_rates(recipe, row, steps):
     rate = schedule_of(recipe, steps)
+    length, _, unit = (row["warmup"] or "0 updates").partition(" ")
+    warmup = int(length) * {"updates": 1, "epochs": steps}[unit]
+    if warmup:
+        assert float(rate(0)) == pytest.approx(float(row["warmup_lr"]))
+        middle = (float(row["warmup_lr"]) + recipe.lr) / 2
+        assert float(rate(warmup // 2)) == pytest.approx(middle, rel=1e-2)
+    assert float(rate(warmup)) == pytest.approx(recipe.lr)
     if row["decay_points"] == "cosine":
-        assert recipe.schedule == "cosine" and recipe.warmup_epochs == 5
-        assert float(rate(5 * steps)) == pytest.approx(recipe.lr)
+        assert recipe.schedule == "cosine" and warmup == 5 * steps
         middle = (recipe.epochs + 5) * steps // 2
         assert float(rate(middle)) == pytest.approx(recipe.lr / 2, rel=1e-2)
         return

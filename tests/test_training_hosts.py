@@ -186,12 +186,15 @@ def test_clusters_of_tf_config():
     assert find_cluster({"TF_CONFIG": json.dumps(chief)}) == Cluster(("a:1", "b:2", "c:3"), 2)
     alone = {"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 0}}
     assert find_cluster({"TF_CONFIG": json.dumps(alone)}) is None
+    assert find_cluster({"TF_CONFIG": "{}"}) is None  # one worker, for TensorFlow too
 
 
 @pytest.mark.parametrize(
     "config, message",
     [
         ("{", "be JSON"),
+        ("[" * 100_000, "be JSON"),
+        ("1" * 5000, "be JSON"),
         ("[]", "a JSON object"),
         ({"task": GOOD["task"]}, '"cluster"'),
         ({**GOOD, "cluster": {"worker": []}}, "at least one worker"),
@@ -201,6 +204,9 @@ def test_clusters_of_tf_config():
         ({**GOOD, "cluster": {**GOOD["cluster"], "chief": ["c:3", "d:4"]}}, "one chief"),
         ({"cluster": GOOD["cluster"]}, '"task"'),
         ({**GOOD, "task": {"type": "evaluator", "index": 0}}, "task type"),
+        ({**GOOD, "task": {"type": ["worker"], "index": 0}}, "task type"),
+        ({**GOOD, "task": {"type": {}, "index": 0}}, "task type"),
+        ({**GOOD, "cluster": {"worker": ["a:" + "1" * 5000]}}, "host:port"),
         ({**GOOD, "task": {"type": "worker", "index": 2}}, r"0\.\.1 .* Received: index 2"),
         ({**GOOD, "task": {"type": "worker", "index": "1"}}, r"Received: index '1'"),
     ],

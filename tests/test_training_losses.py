@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_resnets import UserError, data
 from keras_resnets.analysis import plot_schedule
 from keras_resnets.training import LAMB, SGD, AdamW, Recipe, make_strategy
-from keras_resnets.training.building import build, count_steps, optimizer_of
+from keras_resnets.training.building import build, count_steps, loss_of, optimizer_of
 from keras_resnets.training.losses import balanced_weights, make_loss
 from keras_resnets.training.run_directory import Start
 
@@ -106,6 +107,38 @@ def test_the_optimizer_of_a_recipe():
     assert optimizer.get_config() == SGD(
         optimizer._learning_rate, 0.9, False, 1e-4, "all", name=optimizer.name
     ).get_config()
+
+
+@pytest.mark.parametrize("name, kind", [("sgd", SGD), ("lamb", LAMB), ("adamw", AdamW)])
+def test_the_defaults_of_a_recipe_are_those_of_the_optimizer(name, kind):
+    recipe = Recipe(**SIMPLE, optimizer=name)
+    config = optimizer_of(recipe, 6).get_config()
+    own = kind(weight_decay=1e-4).get_config()
+    of_the_run = {"learning_rate", "name"}
+    assert {k: config[k] for k in config.keys() - of_the_run} == {
+        k: own[k] for k in own.keys() - of_the_run
+    }
+    assert f'"decay": "{own["decay"]}"' in recipe.to_json()  # a run keeps what it had
+    assert recipe.epsilon == {"sgd": None, "lamb": 1e-6, "adamw": 1e-8}[name]
+
+
+def test_recipes_of_earlier_versions_mean_what_they_did():
+    earlier = {"epsilon": 1e-6, "decay": "all", "clip_norm": 0.0}
+    assert Recipe(**SIMPLE, **earlier) == Recipe(**SIMPLE)
+    recipe = Recipe(**SIMPLE, optimizer="lamb", **earlier)
+    assert (recipe.decay, recipe.clip_norm) == ("all", 0.0) and recipe != Recipe(
+        **SIMPLE, optimizer="lamb"
+    )
+
+
+def test_labels_of_a_stream_are_counted_without_its_images(monkeypatch, rng):
+    labels = np.array([0, 0, 0, 1, 1, 2])
+    images = rng.integers(0, 256, (6, 8, 8, 3), "uint8")
+    stream = tf.data.Dataset.from_tensor_slices((images, labels))
+    source = data.from_dataset(stream, ("cat", "dog", "eel"))
+    monkeypatch.setattr(type(source), "load", None)
+    loss = loss_of(Recipe(**SIMPLE, class_weight="balanced"), source)
+    np.testing.assert_allclose(loss.weights, balanced_weights(labels, 3))
 
 
 def test_a_network_with_everything():

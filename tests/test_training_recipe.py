@@ -120,7 +120,7 @@ def test_model_options():
         {"momentum": 1.0},
         {"weight_decay": -1.0},
         {"label_smoothing": 1.0},
-        {"warmup_epochs": 100.0},
+        {"warmup_epochs": 100.0, "schedule": "cosine"},
         {"precision": "float16"},
         {"strategy": "tpu"},
         {"decay": "none"},

@@ -110,6 +110,17 @@ def test_cosine_after_a_warm_up():
     np.testing.assert_allclose(rates(schedule, 0, 9, 19, 20), [0.025, 0.25, 0.5, 0.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "name, extra", [("piecewise", {"boundaries": (20,)}), ("exponential", {"decay_epochs": 30})]
+)
+def test_a_short_trial_of_a_schedule_without_a_length(name, extra):
+    """Its warm-up may be longer than the run, as its boundaries may be beyond the end."""
+    for warmup in ({"warmup_steps": 150}, {"warmup_epochs": 15}):
+        whole = make_schedule(name, 0.1, steps_per_epoch=10, epochs=40, **warmup, **extra)
+        short = make_schedule(name, 0.1, steps_per_epoch=10, epochs=1, **warmup, **extra)
+        assert rates(short, 0, 5, 9) == rates(whole, 0, 5, 9)
+
+
 def test_polynomial():
     line = make_schedule("polynomial", 1.0, lr_end=0.2, **SIZES)
     np.testing.assert_allclose(rates(line, 0, 20, 79, 80), [1.0, 0.8, 0.21, 0.2], rtol=1e-6)
@@ -159,7 +170,8 @@ BAD = [
     ("piecewise", {"boundaries": (5, 3)}, "boundaries"),
     ("piecewise", {"boundaries": (5, float("inf"))}, "boundaries"),
     ("one_cycle", {"boundaries": (5,)}, "boundaries"),
-    ("piecewise", {"warmup_epochs": 8}, "warmup_epochs"),
+    ("piecewise", {"warmup_epochs": np.inf}, "warmup_epochs"),
+    ("cosine", {"warmup_epochs": 8}, "warmup_epochs"),
     ("one_cycle", {"warmup_epochs": -1}, "warmup_epochs"),
     ("linear", {}, "schedule"),
     ("exponential", {}, "decay_epochs"),

@@ -7,6 +7,10 @@ import numpy as np
 
 from keras_resnets.data.sources import Images, Source
 
+# Splits by what folders and lists may call them.
+SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+ORDER_SEED = 0  # of the order that slices of folders and lists count; it must never change
+
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Archive:

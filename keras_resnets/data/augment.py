@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from keras_resnets.data import colour, errors, foreign, operations, policies, randomness
 from keras_resnets.data.moves import View
+from keras_resnets.data.recorded import restored
 from keras_resnets.errors import UserError
 
 OPERATIONS = {
@@ -62,6 +63,7 @@ def parse_augment(augment):
 
 
 def _parse(description):
+    description = restored("augment", description)
     if isinstance(description, operations.Operation):
         return description
     text = description.strip() if isinstance(description, str) else None

@@ -11,11 +11,14 @@ from keras_resnets.data.sources import ARRAY_LIMIT, Examples, Source
 from keras_resnets.data.splits import HELD_OUT, Splits
 from keras_resnets.data.streaming import SHUFFLE_BUFFER, StreamedSource
 from keras_resnets.errors import UserError
+from keras_resnets.images.attempts import require
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class DatasetSource(StreamedSource):
     """A stream whose references hold the decoded image itself."""
+
+    loads_windows = False  # which spares decoding, of which there is none
 
     def load(self, reference):
         """The uint8 image and int64 label of one example."""
@@ -36,7 +39,8 @@ def from_dataset(dataset, class_names, name="dataset"):
     unbatched and not repeated. One whose cardinality is unknown is read once to be counted.
 
     Args:
-        dataset: `tf.data.Dataset` of uint8 images `(height, width, 1 or 3)` and integer labels.
+        dataset: `tf.data.Dataset` of uint8 images `(height, width, 1 or 3)` and integer labels. A
+            label that has no class name is found when it is read.
         class_names: Sequence of strings, by label.
         name: String, what the source is called. Defaults to `"dataset"`.
 
@@ -59,9 +63,19 @@ def from_dataset(dataset, class_names, name="dataset"):
     if count < 0:
         count = sum(1 for _ in dataset)
     must("dataset", count, count > 0, "of one example or more")
-    examples = dataset.map(lambda image, label: {"data": image, "label": tf.cast(label, tf.int64)})
     names = tuple(map(str, class_names))
+    examples = dataset.map(
+        lambda image, label: {"data": image, "label": _checked(label, name, len(names))}
+    )
     return DatasetSource(name, names, count, tuple(kinds[0].shape), examples)
+
+
+def _checked(label, name, classes):
+    """A label as int64, which must be one of the classes: another would be one of none, or fail."""
+    label = tf.cast(label, tf.int64)
+    legal = f"labels of {name} must be in 0..{classes - 1}, the places of its class names"
+    text = f"{legal}. Received: ", tf.strings.as_string(label)
+    return require((label >= 0) & (label < classes), text, label)
 
 
 def make_splits(train, validation=None, test=None, class_names=None, seed=0):
@@ -101,7 +115,10 @@ def _source(part, images, class_names):
         return images
     if isinstance(images, tf.data.Dataset):
         if class_names is None:
-            raise UserError("`class_names` is needed with a tf.data.Dataset. Received: None")
+            raise UserError(
+                "`class_names` is needed with a tf.data.Dataset: give it to data.make_splits. "
+                "Received: None"
+            )
         return from_dataset(images, class_names, part)
     if isinstance(images, list | tuple) and len(images) == 2:
         return from_arrays(*images, class_names)

@@ -4,18 +4,10 @@ import os
 
 import numpy as np
 
-from keras_resnets.data.archive import Archive
+from keras_resnets.data.archive import ORDER_SEED, SPLITS, Archive
 from keras_resnets.data.files import file_stamps, read_files
 from keras_resnets.errors import UserError
 from keras_resnets.images import FORMATS, MAX_PIXELS, image_files, printable, subfolders
-
-SPLIT_FOLDERS = {
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-_ORDER_SEED = 0  # of the order that slices count; it must never change
 
 
 def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS, only_test=False):
@@ -66,7 +58,7 @@ def open_folder(path, skip_corrupt=False, max_pixels=MAX_PIXELS, only_test=False
     images, sound = read_files(files, skip_corrupt, max_pixels, path)
     files, labels, splits = files[sound], labels[sound], splits[sound]
     _require_images(roots, class_names, labels, splits)
-    shuffle = np.random.default_rng(_ORDER_SEED).permutation
+    shuffle = np.random.default_rng(ORDER_SEED).permutation
     return Archive(
         name=printable(path),
         class_names=tuple(map(printable, class_names)),
@@ -84,11 +76,11 @@ def _split_roots(path):
     names = subfolders(path)
     if "train" not in names:
         return {"train": path}
-    if set(names) - SPLIT_FOLDERS.keys() and len(subfolders(os.path.join(path, "train"))) < 2:
+    if set(names) - SPLITS.keys() and len(subfolders(os.path.join(path, "train"))) < 2:
         return {"train": path}  # a class of vehicles may be called train
     roots = {}
     for name in names:
-        split, root = SPLIT_FOLDERS.get(name), os.path.join(path, name)
+        split, root = SPLITS.get(name), os.path.join(path, name)
         if split is None or (split == "test" and not subfolders(root)):
             continue
         if split in roots:

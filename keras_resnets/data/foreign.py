@@ -21,6 +21,7 @@ from unittest import mock
 import tensorflow as tf
 
 from keras_resnets.data.operations import Operation
+from keras_resnets.data.randomness import keyed_seeds
 from keras_resnets.errors import UserError
 
 MODULES = {"keras_cv": "keras_cv.layers", "keras": "keras.layers"}
@@ -34,7 +35,6 @@ WORDS = {
 }
 _OF_UNITS = ("RandomJpegQuality",)  # takes images in 0..1, and says so nowhere
 _OF_BATCHES = ("CutMix", "FourierMix", "MixUp", "Mosaic")
-_KEYED = 2**23  # random numbers are whole multiples of its inverse
 _STATEFUL = re.compile(
     r"Random(?!Dataset)\w+|Stateful(?!PartitionedCall)\w+|\w*TruncatedNormal|Multinomial|Rng\w+"
     r"|NonDeterministicInts"
@@ -79,7 +79,7 @@ class EachImage(Operation):
             self._graphs[shape] = self._traced(shape)
         traced = self._graphs[shape]
         signature = tf.TensorSpec(traced.structured_outputs.shape, tf.float32)
-        seeds = tf.cast(numbers[:, 1:] * _KEYED, tf.int32)
+        seeds = keyed_seeds(numbers[:, 1:])
 
         def one(inputs):
             image, seed, chosen = inputs
@@ -145,7 +145,7 @@ def parse(description):
             f"Received: {description!r}"
         )
     kind = _find(module, name, description)
-    arguments = {key: _literal(text) for key, _, text in (pair.partition("=") for pair in pairs)}
+    arguments = {key: literal(text) for key, _, text in (pair.partition("=") for pair in pairs)}
     p = arguments.pop("p", 1.0)
     if "value_range" in inspect.signature(kind).parameters:
         arguments.setdefault("value_range", (0, 255))
@@ -180,10 +180,11 @@ def _find(module, name, description):
     return kind
 
 
-def _literal(text):
-    word = text.capitalize() if text.lower() in ("true", "false", "none") else text
+def literal(text):
+    """A Python literal (true, false and none in any case), or else the text itself."""
+    word = text.capitalize()
     try:
-        return ast.literal_eval(word)
+        return ast.literal_eval(word if word in ("True", "False", "None") else text)
     except (ValueError, SyntaxError):
         return text
 

@@ -5,15 +5,13 @@ import os
 
 import numpy as np
 
-from keras_resnets.data.archive import Archive
+from keras_resnets.data.archive import ORDER_SEED, SPLITS, Archive
 from keras_resnets.data.files import file_stamps, read_files
 from keras_resnets.data.own import number_labels
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, printable
 
 COLUMNS = ("file", "label")
-SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-_ORDER_SEED = 0  # of the order that slices count; it must never change
 
 
 def open_list(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
@@ -50,7 +48,7 @@ def open_list(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
         raise UserError(f"{path} must have rows of the split train. Received: none")
     images, sound = read_files(files, skip_corrupt, max_pixels, path)
     files, labels, splits = files[sound], labels[sound], splits[sound]
-    shuffle = np.random.default_rng(_ORDER_SEED).permutation
+    shuffle = np.random.default_rng(ORDER_SEED).permutation
     return Archive(
         name=printable(os.path.abspath(path)),
         class_names=class_names,

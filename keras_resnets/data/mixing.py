@@ -17,9 +17,9 @@ import tensorflow as tf
 
 from keras_resnets.data.augment import parse_fields
 from keras_resnets.data.operations import Operation
+from keras_resnets.data.randomness import keyed_seeds
+from keras_resnets.data.recorded import restored
 from keras_resnets.errors import UserError
-
-_KEYED = 2**23  # random numbers are whole multiples of its inverse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +175,7 @@ def symmetric_beta(alpha, numbers):
         alpha: float32 scalar tensor.
         numbers: float32 tensor `(2,)` of uniform numbers, which key the draw.
     """
-    seed = tf.cast(numbers * _KEYED, tf.int32)
+    seed = keyed_seeds(numbers)
     # Gamma(alpha) is Gamma(alpha + 1) times U^(1 / alpha), whose logarithm never underflows.
     gammas = tf.random.stateless_gamma((2,), seed, alpha + 1)
     uniforms = tf.random.stateless_uniform((2,), seed, minval=1e-30)
@@ -184,6 +184,7 @@ def symmetric_beta(alpha, numbers):
 
 
 def _parse(description):
+    description = restored("mix", description)
     if isinstance(description, Mix):
         return description
     text = description.strip() if isinstance(description, str) else ""

@@ -4,6 +4,8 @@ import zlib
 
 import tensorflow as tf
 
+_KEYED = 2**23  # uniform float32 numbers are whole multiples of its inverse
+
 
 def stateless_seed(seed, purpose, epoch):
     """The seed of the random numbers of one `purpose` in one epoch of a run.
@@ -18,3 +20,8 @@ def stateless_seed(seed, purpose, epoch):
     """
     seed = tf.constant([seed, zlib.crc32(purpose.encode())], tf.int64)
     return tf.random.experimental.stateless_fold_in(seed, epoch)
+
+
+def keyed_seeds(numbers):
+    """The int32 seeds that uniform numbers in [0, 1), those of an image, stand for."""
+    return tf.cast(numbers * _KEYED, tf.int32)

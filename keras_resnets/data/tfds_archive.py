@@ -59,7 +59,7 @@ def _builder(name, data_dir):
         near = difflib.get_close_matches(name.lower(), known)
         hint = f"Did you mean {' or '.join(near)}? " if near else ""
         raise UserError(
-            f"`dataset` must be digits, an image folder or a tfds name. {hint}"
+            f"`dataset` must be digits, an image folder, a CSV list or a tfds name. {hint}"
             f"Received: dataset={name!r}"
         ) from error
     except Exception as error:  # a bad version or configuration, by the set's own code

@@ -4,10 +4,9 @@ import keras
 import tensorflow as tf
 
 from keras_resnets.models.policies import dtype_policy
-from keras_resnets.training.adaptive import LAMB, AdamW
 from keras_resnets.training.initial import full_epoch, make_network, open_splits
+from keras_resnets.training.kinds import OPTIMIZERS
 from keras_resnets.training.losses import balanced_weights, make_loss
-from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.schedules import make_schedule
 from keras_resnets.training.updates import unwrapped
 
@@ -72,7 +71,7 @@ def schedule_of(recipe, steps):
         `keras.optimizers.schedules.LearningRateSchedule`.
 
     Raises:
-        UserError: If the warm-up is longer than the schedule.
+        UserError: If the warm-up is longer than a schedule whose rates depend on its length.
     """
     names = (
         "epochs", "boundaries", "decay_factor", "decay_epochs", "staircase", "lr_end", "power",
@@ -100,8 +99,8 @@ def optimizer_of(recipe, steps):
         names = ("momentum", "nesterov", "momentum_form", *names)
     else:
         names = ("beta_1", "beta_2", "epsilon", *names)
-    kind = {"sgd": SGD, "lamb": LAMB, "adamw": AdamW}[recipe.optimizer]
-    return kind(schedule_of(recipe, steps), **{name: getattr(recipe, name) for name in names})
+    settings = {name: getattr(recipe, name) for name in names}
+    return OPTIMIZERS[recipe.optimizer](schedule_of(recipe, steps), **settings)
 
 
 def loss_of(recipe, source):
@@ -118,7 +117,7 @@ def loss_of(recipe, source):
     if recipe.class_weight == "balanced":
         labels = source.labels
         if labels is None:  # a stream, which has them beside its images
-            stream = source.in_order().map(lambda reference: source.load(reference)[1])
+            stream = source.in_order().map(lambda reference: reference["label"])
             labels = list(stream.as_numpy_iterator())
         weights = balanced_weights(labels, len(source.class_names))
     return make_loss(recipe.loss, recipe.label_smoothing, recipe.target_threshold or None, weights)

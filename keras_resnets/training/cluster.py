@@ -38,8 +38,8 @@ def find_cluster(environment=None):
         environment: Mapping of strings. Defaults to the process's own.
 
     Returns:
-        `Cluster` of two workers or more, or `None`: without a TF_CONFIG of more than one worker,
-        and outside of a Slurm step of more than one task.
+        `Cluster` of two workers or more, or `None`: without a TF_CONFIG of more than one worker
+        (`{}` is of one, as in TensorFlow), and outside of a Slurm step of more than one task.
 
     Raises:
         UserError: If TF_CONFIG or Slurm's variables cannot be used.
@@ -59,9 +59,11 @@ def _of_tf_config(text):
 
     try:
         config = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"TF_CONFIG must be JSON: {error}. Received: {text[:200]!r}") from None
     must(isinstance(config, dict), "be a JSON object", repr(text[:200]))
+    if not config:
+        return None
     jobs = config.get("cluster")
     must(jobs and isinstance(jobs, dict), 'have a "cluster" of workers', repr(text[:200]))
     other = [job for job in jobs if job not in ("chief", "worker")]
@@ -80,7 +82,8 @@ def _of_tf_config(text):
     task = config.get("task", {"type": "worker", "index": 0} if len(workers) == 1 else None)
     must(isinstance(task, dict), 'have a "task" with "type" and "index"', repr(task))
     job, index = task.get("type"), task.get("index")
-    must(job in counts, 'have a task type of "chief" or "worker"', repr(job))
+    is_job = isinstance(job, str) and job in counts
+    must(is_job, 'have a task type of "chief" or "worker"', repr(job))
     is_number = isinstance(index, int) and not isinstance(index, bool)
     first, count = counts[job]
     legal = f"have a task index in 0..{count - 1} for the {count} {job}s of its cluster"
@@ -90,7 +93,8 @@ def _of_tf_config(text):
 
 def _is_address(text):
     host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-    return bool(host and colon) and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+    is_number = port.isascii() and port.isdigit() and len(port) <= 5
+    return bool(host and colon) and is_number and 0 < int(port) < 2**16
 
 
 def _of_slurm(environment):

@@ -5,22 +5,29 @@ import json
 import math
 from pathlib import Path
 
-from keras_resnets.data import parse_augment, parse_mix
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 from keras_resnets.training.distribution import MOST_DEVICES, STRATEGIES
+from keras_resnets.training.kinds import OPTIMIZERS, own_value
 from keras_resnets.training.losses import CLASS_WEIGHTS, LOSSES
 from keras_resnets.training.optimizer import MOMENTUM_FORMS
-from keras_resnets.training.recipe_values import as_type, parse_options, parse_sizes
+from keras_resnets.training.recipe_values import (
+    as_type,
+    check_operations,
+    flag_lines,
+    parse_options,
+    parse_sizes,
+)
 from keras_resnets.training.schedules import SCHEDULES, check_schedule
 from keras_resnets.training.updates import DECAYS
 
-OPTIMIZERS = ("sgd", "lamb", "adamw")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 # What training itself decides, or what its loss on logits rules out.
 RESERVED_OPTIONS = (
     "num_classes", "input_shape", "include_top", "classifier_activation", "weights"
 )
+# Fields that are the optimizer's own default unless given.
+OF_THE_OPTIMIZER = ("epsilon", "decay", "clip_norm")
 
 
 def _field(help, default=dataclasses.MISSING, **metadata):  # noqa: A002
@@ -32,7 +39,12 @@ class Recipe:
     """One field for each flag of scripts/train.py, whose help is the field's metadata.
 
     `option` is a dictionary, or a sequence of `"key=value"` as the flags give it; `augment`,
-    `mix` and `boundaries` are sequences, or strings with commas as the flags take them.
+    `mix` and `boundaries` are sequences, or strings with commas as the flags take them. In Python
+    `augment` and `mix` may hold operations too. Those that no description makes are kept as texts
+    that begin with `own:`; a recipe from a file has no more than these, and cannot be trained.
+
+    `epsilon`, `decay` and `clip_norm` are the optimizer's own unless given: `None` becomes the
+    default of its class, or stays where the optimizer takes none.
 
     `where` marks the fields that say where things are and what is watched, not what is computed:
     they may change when a run goes on.
@@ -53,7 +65,7 @@ class Recipe:
         "Parts that are not trained, comma-separated: stem, stage1, ..., backbone, batch_norm.",
         default=(),
     )
-    dataset: str = _field("A tfds name, `digits`, or a folder of class folders.")
+    dataset: str = _field("A tfds name, `digits`, a folder of class folders, or a CSV list.")
     data_dir: str = _field("Folder of prepared tfds sets.", default="", where=True)
     train_split: str = _field("tfds slice to train on, such as train[:45000].", default="")
     validation_split: str = _field(
@@ -112,7 +124,9 @@ class Recipe:
     warmup_lr: float = _field(
         "Rate of the first step of the warm-up; 0 is the schedule's way to begin.", default=0.0
     )
-    optimizer: str = _field("What makes updates of gradients.", default="sgd", choices=OPTIMIZERS)
+    optimizer: str = _field(
+        "What makes updates of gradients.", default="sgd", choices=tuple(OPTIMIZERS)
+    )
     momentum: float = _field("Momentum of SGD.", default=0.9)
     momentum_form: str = _field(
         "sgd: the rate inside the velocity (keras, Caffe) or outside (torch).",
@@ -122,18 +136,24 @@ class Recipe:
     nesterov: bool = _field("Nesterov's momentum.", default=False)
     beta_1: float = _field("lamb, adamw: share of the old mean of gradients.", default=0.9)
     beta_2: float = _field("lamb, adamw: share of the old mean of their squares.", default=0.999)
-    epsilon: float = _field("lamb, adamw: what is added to the root.", default=1e-6)
+    epsilon: float = _field(
+        "lamb, adamw: what is added to the root. Defaults to their own, 1e-6 and 1e-8.",
+        default=None,
+    )
     weight_decay: float = _field(
         "The papers' number: L2 decay in SGD's gradient, in LAMB's step, beside AdamW's.",
         default=1e-4,
     )
     decay: str = _field(
-        "Which variables decay; no_1d leaves out batch norm's and biases.",
-        default="all",
+        "Which variables decay; no_1d leaves out batch norm's and biases. Defaults to the "
+        "optimizer's own: no_1d for lamb, all for others.",
+        default=None,
         choices=DECAYS,
     )
     clip_norm: float = _field(
-        "Most that the norm of all gradients may be; 0 is no limit. LAMB's own is 1.", default=0.0
+        "Most that the norm of all gradients may be; 0 is no limit. Defaults to the optimizer's "
+        "own: 1 for lamb, 0 for others.",
+        default=None,
     )
     accumulate_steps: int = _field(
         "Steps whose gradients are averaged for one update.", default=1
@@ -182,17 +202,23 @@ class Recipe:
         for field in dataclasses.fields(self):
             value = as_type(field, getattr(self, field.name))
             object.__setattr__(self, field.name, value)
+        self._must("optimizer", self.optimizer in OPTIMIZERS, f"one of {tuple(OPTIMIZERS)}")
+        own = {name: own_value(self.optimizer, name) for name in OF_THE_OPTIMIZER}
+        for name, value in own.items():  # as numbers, so that a run keeps them
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for field in dataclasses.fields(self):
             choices = field.metadata.get("choices")
             if choices:
                 value = getattr(self, field.name)
                 self._must(field.name, value in choices, f"one of {choices}")
         self._check_ranges()
+        if own["epsilon"] is None:  # SGD has none, whatever recipes of earlier versions say
+            object.__setattr__(self, "epsilon", None)
         check_schedule(self, self.lr)
         parse_sizes(self.train_image_size)
         self.model_options()
-        parse_augment(self.augment)
-        parse_mix(self.mix)
+        check_operations(self, lost=True)
 
     def _check_ranges(self):
         for name, low in (
@@ -219,7 +245,8 @@ class Recipe:
         for name in ("weight_decay", "clip_norm", "checkpoint_minutes"):
             self._must(name, 0 <= getattr(self, name) < math.inf, "at least 0 and finite")
         self._must("backbone_lr", 0 < self.backbone_lr <= 1, "in (0, 1]")
-        self._must("epsilon", 0 < self.epsilon < math.inf, "above 0 and finite")
+        is_legal = self.epsilon is None or 0 < self.epsilon < math.inf
+        self._must("epsilon", is_legal, "above 0 and finite")
         self._must("target_threshold", 0 <= self.target_threshold < 1, "in [0, 1)")
         if self.optimizer != "sgd":
             with_it = f"with optimizer={self.optimizer!r}"
@@ -250,19 +277,7 @@ class Recipe:
 
     def flag_lines(self):
         """The recipe as lines of a flagfile."""
-        lines = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.metadata.get("repeatable"):
-                lines += [f"--{field.name}={entry}" for entry in value]
-            elif field.type is tuple:
-                entries = (f"{v:.15g}" if isinstance(v, float) else str(v) for v in value)
-                lines.append(f"--{field.name}={','.join(entries)}")
-            elif field.type is bool:
-                lines.append(f"--{field.name}={str(value).lower()}")
-            else:
-                lines.append(f"--{field.name}={value}")
-        return lines
+        return flag_lines(self)
 
     def to_json(self):
         """The recipe as JSON text."""

@@ -1,6 +1,6 @@
 """Values of a recipe's fields, from flags or Python, as Python's own types."""
 
-import ast
+import dataclasses
 import numbers
 import os
 from collections.abc import Iterable, Mapping
@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from keras_resnets.checks import must
+from keras_resnets.data import parse_augment, parse_mix
+from keras_resnets.data.foreign import literal
+from keras_resnets.data.recorded import is_lost, is_own, record
 from keras_resnets.errors import UserError
 
 
@@ -29,7 +32,7 @@ def parse_options(entries):
         key = key.strip()
         must("option", entry, equals and key.isidentifier(), "key=value")
         must("option", entry, key not in options, f"given once for each key ({key!r} is not)")
-        options[key] = _literal(text.strip())
+        options[key] = literal(text.strip())
     return options
 
 
@@ -57,15 +60,40 @@ def parse_sizes(entries):
     return tuple(sizes)
 
 
-def _literal(text):
-    """A Python literal (true, false and none in any case), or else the text itself."""
-    word = text.capitalize()
-    try:
-        return ast.literal_eval(word if word in ("True", "False", "None") else text)
-    except (ValueError, SyntaxError):
-        return text
+def check_operations(recipe, lost=False):
+    """Raises UserError unless the operations of a recipe can be made.
+
+    Args:
+        recipe: `Recipe`.
+        lost: Boolean. Whether those made in Python may be missing, as in a recipe from a file.
+            Defaults to `False`.
+    """
+    for name, parse in _OPERATIONS.items():
+        parse([entry for entry in getattr(recipe, name) if not (lost and is_lost(entry))])
 
 
+def flag_lines(recipe):
+    """A recipe as lines of a flagfile."""
+    lines = []
+    for own in filter(is_own, (*recipe.augment, *recipe.mix)):
+        lines.append(f"# {own} was made in Python: this file alone cannot start the run again.")
+    for field in dataclasses.fields(recipe):
+        value = getattr(recipe, field.name)
+        if value is None:  # of no meaning to the optimizer
+            continue
+        if field.metadata.get("repeatable"):
+            lines += [f"--{field.name}={entry}" for entry in value]
+        elif field.type is tuple:
+            entries = (f"{v:.15g}" if isinstance(v, float) else str(v) for v in value)
+            lines.append(f"--{field.name}={','.join(entries)}")
+        elif field.type is bool:
+            lines.append(f"--{field.name}={str(value).lower()}")
+        else:
+            lines.append(f"--{field.name}={value}")
+    return lines
+
+
+_OPERATIONS = {"augment": parse_augment, "mix": parse_mix}
 _SCALARS = {
     str: ("a string", str | os.PathLike, os.fspath),
     int: ("an integer", numbers.Integral, int),
@@ -76,8 +104,12 @@ _SCALARS = {
 
 def as_type(field, value):
     """A value as Python's own type of its field: a path as a string, NumPy's numbers too."""
-    if value is None and field.default == "":
-        return ""
+    if value is None and field.default in ("", None):
+        return field.default
+    if field.name in _OPERATIONS:
+        entries = _split(value)
+        entries = entries if isinstance(entries, Iterable) else (entries,)
+        return record(entries, _OPERATIONS[field.name])
     if field.name == "boundaries":
         return _floats(field.name, _split(value))
     if field.name == "train_image_size" and isinstance(value, numbers.Integral):
@@ -108,9 +140,9 @@ def _entries(options):
     entries = []
     for key, value in options.items():
         value = value.item() if isinstance(value, np.generic) else value
-        is_plain = isinstance(value, str) and _literal(value.strip()) == value
+        is_plain = isinstance(value, str) and literal(value.strip()) == value
         text = value if is_plain else repr(value)
-        if _literal(text) != value:
+        if literal(text) != value:
             raise UserError(
                 "`option` must hold numbers, strings, booleans, None, and tuples of them. "
                 f"Received: {key}={text}"

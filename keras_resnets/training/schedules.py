@@ -95,10 +95,12 @@ def check_schedule(given, learning_rate):
 
 
 def _check_warmup(given, require):
-    name = "schedule_epochs" if given.schedule_epochs else "epochs"
-    length = getattr(given, name)
-    is_legal = 0 <= given.warmup_epochs < length
-    require("warmup_epochs", is_legal, f"at least 0 and below `{name}`={length}")
+    length, legal = math.inf, "finite"
+    if needs_length(given.schedule):  # others may be longer than the run, as boundaries may
+        name = "schedule_epochs" if given.schedule_epochs else "epochs"
+        length = getattr(given, name)
+        legal = f"below `{name}`={length}"
+    require("warmup_epochs", 0 <= given.warmup_epochs < length, f"at least 0 and {legal}")
     steps = given.warmup_steps
     require("warmup_steps", steps == 0 or is_count(steps), "an integer, at least 0")
     is_one = not (steps and given.warmup_epochs)
@@ -163,12 +165,12 @@ def make_schedule(
 
     Raises:
         UserError: If the schedule is unknown, an argument is not legal or does not belong to it, or
-            the warm-up does not fit the run.
+            the warm-up is longer than a schedule whose rates depend on its length.
     """
     check_schedule(types.SimpleNamespace(**locals()), learning_rate)
     steps = round((schedule_epochs or epochs) * steps_per_epoch)
-    warmup = warmup_steps or round(warmup_epochs * steps_per_epoch)
-    if warmup_steps >= max(steps, 1):
+    warmup = min(warmup_steps or round(warmup_epochs * steps_per_epoch), LAST_STEP)
+    if needs_length(schedule) and warmup_steps >= max(steps, 1):
         raise UserError(
             f"`warmup_steps` must be below the {steps} updates of the schedule. "
             f"Received: warmup_steps={warmup_steps}"

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_resnets import weights
 from keras_resnets.analysis.plots import plot_curves
-from keras_resnets.data import data_error
+from keras_resnets.data import Splits, data_error, make_splits
 from keras_resnets.errors import UserError
 from keras_resnets.training.building import build
 from keras_resnets.training.checkpoint import best_epoch, read_checkpoint
@@ -22,6 +22,7 @@ from keras_resnets.training.initial import (
 )
 from keras_resnets.training.interruption import Interrupted
 from keras_resnets.training.loop import Loop
+from keras_resnets.training.recipe_values import check_operations
 from keras_resnets.training.results import describe, score
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.summaries import Summaries
@@ -38,8 +39,9 @@ def train(recipe, run_dir, splits=None):
     Args:
         recipe: `Recipe`.
         run_dir: Folder of the run.
-        splits: `data.Splits` of images in hand, as `data.make_splits` makes them; the recipe's
-            `dataset` is then but their name. Defaults to the set that `dataset` names.
+        splits: `data.Splits` of images in hand, or what `data.make_splits` makes them of: a source
+            or a pair of arrays. The recipe's `dataset` is then but their name. Defaults to the set
+            that `dataset` names.
 
     Returns:
         Dictionary of results, which is also in results.json: for `last` and `best` the epoch and
@@ -82,6 +84,7 @@ def train(recipe, run_dir, splits=None):
 
 
 def _train(recipe, run, splits, hosts):
+    check_operations(recipe)
     start = run.start()
     hosts.require_same(f"{start} {start.path and start.path.name}", f"checkpoints in {run.path}")
     history = start.history
@@ -101,7 +104,7 @@ def _train(recipe, run, splits, hosts):
             f"`batch_size` must be divisible by the {replicas} replicas. "
             f"Received: batch_size={recipe.batch_size}"
         )
-    splits = splits or open_splits(recipe)
+    splits = open_splits(recipe) if splits is None else _in_hand(splits, recipe.seed)
     full = full_epoch(recipe, splits.train)
     steps = recipe.steps_per_epoch or full
     preprocessing = None if start.path else make_preprocessing(splits.train, recipe.image_size)
@@ -138,6 +141,19 @@ def _train(recipe, run, splits, hosts):
                 f"{read_checkpoint(run.last)}"
             ) from error
     return _results(model, recipe, run, history, splits.test, hosts)
+
+
+def _in_hand(splits, seed):
+    """Splits with all their parts, a tenth held out of what has none."""
+    if not isinstance(splits, Splits):
+        return make_splits(splits, seed=seed)
+    missing = [part for part, source in splits._asdict().items() if source is None]
+    if missing:
+        raise UserError(
+            "`splits` must have a training, a validation and a test part: data.make_splits makes "
+            f"those that are missing. Received: {', '.join(missing)}=None"
+        )
+    return splits
 
 
 def _fingerprints(splits):
