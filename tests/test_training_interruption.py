@@ -15,8 +15,8 @@ from keras_resnets.training.checkpoint import read_checkpoint
 from keras_resnets.training.watch import EVERY, Watch
 
 SETTINGS = {
-    "model": "resnet_cifar",
-    "option": ("depth=8", "width=4", "head_dropout=0.2", "survival=0.7"),
+    "model": "wide_resnet",  # with random numbers within branches that are skipped, and without
+    "option": ("depth=10", "widen=1", "width=4", "dropout=0.3", "head_dropout=0.2", "survival=0.5"),
     "dataset": "digits",
     "train_split": "train[:150]",
     "validation_split": "train[150:200]",
