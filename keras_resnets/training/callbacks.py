@@ -78,7 +78,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _save_within(self, state):
         now, done = time.monotonic(), self.watch.done
-        _require_finite(self.model, {}, f"after step {done} of the epoch")
+        figures = state.get("figures") or _sums(self.model, state["metrics"])
+        _require_finite(self.model, figures, f"after step {done} of the epoch")
         progress = {
             "step": done,
             "seconds": now - self.started,
@@ -111,7 +112,6 @@ class Checkpoint(keras.callbacks.Callback):
         self.rows.append(row)
         self.run.save(self.model, self.rows)
         self.saved = time.monotonic()
-
 
     def _evaluate_averages(self):
         if not has_averages(self.model):
@@ -168,15 +168,30 @@ def _float(value):
     return float(str(np.float32(value)))
 
 
-def _require_finite(model, logs, when):
-    """Raises FloatingPointError if figures or weights are not finite."""
-    bad = [f"{name} is {value}" for name, value in logs.items() if not math.isfinite(value)]
+def _sums(model, state):
+    """What `metric_state` gave, as a number for each metric: finite if all of it is."""
+    names = [metric.name for metric in model.metrics for _ in metric.variables]
+    sums = dict.fromkeys(names, 0.0)
+    for name, values in zip(names, state, strict=True):
+        sums[name] += float(np.sum(values))
+    return sums
+
+
+def _require_finite(model, figures, when):
+    """Raises FloatingPointError if figures, weights or the optimizer's state are not finite.
+
+    What is saved must be able to go on. An overflow that a loss scale is there for, of the
+    gradients alone, reaches none of them; a loss that is not finite is none of these, as no smaller
+    scale makes it finite.
+    """
+    bad = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
     if not bad:
-        weights = (variable for variable in model.weights if variable.dtype.startswith("float"))
+        state = (*model.weights, *model.optimizer.variables)
         bad = [
             f"{variable.path} is not finite"
-            for variable in weights
-            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all()
+            for variable in state
+            if variable.dtype.startswith("float")
+            and not np.isfinite(keras.ops.convert_to_numpy(variable)).all()
         ]
     if bad:
         raise FloatingPointError(f"{bad[0]} {when}")
