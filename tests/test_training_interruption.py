@@ -1,5 +1,6 @@
 """Signals at chosen moments of a training in this process, and the checkpoints between steps."""
 
+import contextlib
 import os
 import signal
 
@@ -107,17 +108,37 @@ def test_a_signal_at_any_moment(hook, epoch, batch, number, left, whole, tmp_pat
     assert_as_whole(tmp_path / "run", whole)
 
 
+def signalled(averaged_weights):
+    """`averaged_weights` that sends this process a signal when the weights are in place."""
+
+    @contextlib.contextmanager
+    def putting(model):
+        with averaged_weights(model):
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield
+
+    return putting
+
+
 def test_averages_and_half_done_updates_go_on(tmp_path, monkeypatch):
-    """AdamW on two steps an update: stopped after the first step of one, within an epoch."""
+    """AdamW on two steps an update: stopped after the first step of one, within an epoch.
+
+    And then amid the validation of the averaged weights, which is not waited for.
+    """
     changes = {"optimizer": "adamw", "lr": 1e-3, "ema_decay": 0.7, "accumulate_steps": 2}
     changes |= {"schedule": "cosine", "boundaries": (), "clip_norm": 1.0}
-    changes |= {"mix": "mixup,cutmix", "repeats": 2}
+    changes |= {"mix": "mixup,cutmix", "repeats": 2, "epochs": 2}
     recipe = Recipe(**{**SETTINGS, **changes})
     results = train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         stop(patch, "on_train_batch_begin", 1, 2, signal.SIGTERM)
         train(recipe, tmp_path / "run")
     assert str(read_checkpoint(tmp_path / "run" / "last.keras")).endswith("2 steps of the next")
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(callbacks, "averaged_weights", signalled(callbacks.averaged_weights))
+        train(recipe, tmp_path / "run")
+    left = str(read_checkpoint(tmp_path / "run" / "last.keras"))
+    assert left == "epoch 1 and 3 steps of the next"
     again = train(recipe, tmp_path / "run")
     assert_as_whole(tmp_path / "run", tmp_path / "whole")
     times = {"seconds": 0}

@@ -1,5 +1,6 @@
 """What happens between steps and after an epoch: checkpoints, and layers' random numbers."""
 
+import contextlib
 import math
 import time
 
@@ -116,9 +117,29 @@ class Checkpoint(keras.callbacks.Callback):
     def _evaluate_averages(self):
         if not has_averages(self.model):
             return {}
-        with averaged_weights(self.model):
-            found = self.model.evaluate(self.validation, verbose=0, return_dict=True)
-        return {f"ema_val_{name}": value for name, value in found.items()}
+        if not ask(self.hosts, self.signals):
+            with contextlib.suppress(_Signalled), averaged_weights(self.model):
+                found = self.model.evaluate(
+                    self.validation, verbose=0, callbacks=[_Leave(self)], return_dict=True
+                )
+                return {f"ema_val_{name}": value for name, value in found.items()}
+        return self._save_within({"figures": self.watch.figures})  # which raises
+
+
+class _Signalled(Exception):
+    """Leads out of the evaluation of averaged weights."""
+
+
+class _Leave(keras.callbacks.Callback):
+    """Raises `_Signalled` once a signal came to the process of a `Checkpoint` that is alone."""
+
+    def __init__(self, checkpoint):
+        super().__init__()
+        self.hosts, self.signals = checkpoint.hosts, checkpoint.signals
+
+    def on_test_batch_begin(self, batch, logs=None):
+        if self.hosts.count == 1 and ask(self.hosts, self.signals):
+            raise _Signalled
 
 
 class StopAfterEpoch(keras.callbacks.Callback):
