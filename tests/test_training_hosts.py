@@ -4,6 +4,7 @@ The one training of two workers that is not marked slow took 169 s on 2 busy cor
 four processes; of the slow ones, a killed worker took 330 s, the others 40 and 79 s.
 """
 
+import concurrent.futures
 import csv
 import json
 import os
@@ -21,7 +22,7 @@ import tensorflow as tf
 from keras_resnets import Preprocessing, data
 from keras_resnets.errors import UserError
 from keras_resnets.training import make_strategy
-from keras_resnets.training.cluster import Cluster, find_cluster
+from keras_resnets.training.cluster import Cluster, find_cluster, wait_for_all
 from keras_resnets.training.hosts import Hosts
 
 WORKER = """
@@ -226,6 +227,33 @@ def test_clusters_of_slurm():
             find_cluster()
         monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
         assert find_cluster() is None
+
+
+def test_workers_wait_for_each_other(capsys):
+    workers = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
+
+    def come(index):
+        wait_for_all(Cluster(workers, index), 20)
+        _, port = workers[index].split(":")
+        return socket.create_server(("127.0.0.1", int(port)))  # as TensorFlow's own
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        coming = []
+        for index in range(3):
+            coming.append(pool.submit(come, index))
+            time.sleep(0.3)
+        for each in coming:
+            each.result().close()
+    assert f"waiting for 2 workers: {workers[1]}, {workers[2]} (up to 20" in capsys.readouterr().out
+
+
+def test_a_worker_that_does_not_come_is_named(capsys):
+    workers = tuple(f"127.0.0.1:{port}" for port in free_ports(3))
+    with socket.create_server(("127.0.0.1", int(workers[0].rpartition(":")[2]))):
+        with pytest.raises(OSError, match=f"worker 1 waited 0.5 .* for 1 worker: {workers[2]}. St"):
+            wait_for_all(Cluster(workers, 1), 0.5)
+        with pytest.raises(OSError, match=f"worker 0 cannot listen at {workers[0]}: address alr"):
+            wait_for_all(Cluster(workers, 0), 0.5)
 
 
 def test_strategies_that_do_not_fit_the_cluster(monkeypatch):
