@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import types
 
 import keras
 import numpy as np
@@ -215,6 +216,25 @@ def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
     monkeypatch.setattr(callbacks.Checkpoint, "_save_within", watched)
     train(Recipe(**{**SETTINGS, "epochs": 1, "checkpoint_minutes": 1e-9}), tmp_path / "run")
     assert saved == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "asked"),
+    [(3.0, [1, 4, 7, 10]), (0.001, [1, 101, 201]), (30.0, [1, 2, 3, 4])],
+)
+def test_workers_ask_each_other_by_the_clock(seconds, asked, monkeypatch):
+    """No more often than every 100 steps of short ones, nor later than a period of grace."""
+    now, found = [0.0], []
+    hosts = types.SimpleNamespace(count=2, most=lambda *numbers: list(map(float, numbers)))
+    monkeypatch.setattr(callbacks, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(callbacks, "ask", lambda *_: found.append(int(watch.done)))
+    watch = Watch(1000)
+    checkpoint = callbacks.Checkpoint(None, [], watch, 1, None, None, hosts=hosts)
+    checkpoint.on_epoch_begin(0)
+    for watch.done in range(asked[-1] + 1):
+        checkpoint.on_train_batch_begin(watch.done)
+        now[0] += seconds
+    assert found == asked
 
 
 def test_fewer_epochs_than_are_begun(tmp_path, monkeypatch):

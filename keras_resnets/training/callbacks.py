@@ -13,8 +13,9 @@ from keras_resnets.training.hosts import Hosts
 from keras_resnets.training.interruption import Interrupted
 from keras_resnets.training.watch import metric_state
 
-# Steps between two times that several workers ask each other whether to stop or to save.
-ASKED = 10
+# Several workers ask each other whether to stop or to save, for which all wait, when so long or so
+# many steps have passed.
+ASKED_SECONDS, ASKED_STEPS = 10.0, 100
 LOGGED = ("loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy", "val_cross_entropy")
 AVERAGED = ("ema_val_loss", "ema_val_accuracy", "ema_val_cross_entropy")
 
@@ -55,19 +56,33 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         before, self.progress = self.progress or {"seconds": 0.0, "training_seconds": 0.0}, None
         self.trained = time.monotonic()
+        self.asked = (self._step(), self.trained)
+        self.ask_at = 0  # after the first step
         self.started = self.trained - before["seconds"]
         self.training_started = self.trained - before["training_seconds"]
 
     def on_train_batch_begin(self, batch, logs=None):
         if not batch:
             return
-        step = len(self.rows) * self.watch.steps_per_epoch + self.watch.done
+        step = self._step()
         is_due = self.every_steps > 0 and step % self.every_steps == 0
-        if self.hosts.count == 1 or is_due or step % ASKED == 0:
+        if self.hosts.count == 1 or is_due or step >= self.ask_at:
+            self._ask_again(step)
             is_late = 0 < self.every_seconds <= time.monotonic() - self.saved
             if ask(self.hosts, self.signals, is_due or is_late):
                 self.trained = time.monotonic()
                 self._save_within({"metrics": metric_state(self.model)})
+
+    def _step(self):
+        return len(self.rows) * self.watch.steps_per_epoch + self.watch.done
+
+    def _ask_again(self, step):
+        """Agrees on the next step to ask in, by the pace of the slowest worker."""
+        if self.hosts.count > 1:
+            (before, since), now = self.asked, time.monotonic()
+            (pace,) = self.hosts.most((now - since) / max(step - before, 1))
+            steps = min(ASKED_SECONDS / max(pace, 1e-9), ASKED_STEPS)
+            self.ask_at, self.asked = step + max(int(steps), 1), (step, now)
 
     def on_test_begin(self, logs=None):
         if self.watch.offset < self.watch.steps_per_epoch:
