@@ -111,6 +111,16 @@ def test_an_off_block_keeps_its_moving_statistics(rng):
     assert np.abs(moved - before["stem_bn"][2]).max() > 0
 
 
+def test_an_off_block_moves_the_counters_of_its_branch(rng):
+    model = keras_resnets.wide_resnet(depth=10, width=2, dropout=0.3, survival=0.1)
+    model.compile("sgd", "mse", jit_compile=False)
+    x, y = batch(rng, 1), np.zeros((1, 10), "float32")
+    for _ in range(3):  # in which the last block is on once at most, or hardly ever
+        model.train_on_batch(x, y)
+    states = [v for v in model.variables if v.name == "seed_generator_state"]
+    assert len(states) == 6 and {int(np.array(state)[1]) for state in states} == {3}
+
+
 def test_draws_are_keyed_by_seed_and_step(rng):
     def losses(steps_before):
         keras.utils.set_random_seed(3)

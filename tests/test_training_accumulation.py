@@ -146,6 +146,32 @@ def test_two_devices_compute_what_one_does(run_code):
     run_code(TWO_DEVICES)
 
 
+OVERFLOW = SMALL + """
+from keras_resnets.training import LossScaleOptimizer
+
+with make_strategy("mirrored", 2).scope():
+    model = small(LossScaleOptimizer(SGD(0.5), name="scale"), policy="mixed_float16")
+assert isinstance(model.optimizer, LossScaleOptimizer)
+for place in (0, 15):  # an image of the first replica, and one of the second
+    before = [np.array(w) for w in model.trainable_variables]
+    scale = np.array(model.optimizer.dynamic_scale)
+    weights = np.ones(16)
+    weights[place] = 1e6  # the loss fits float32, its gradients times the scale do not fit float16
+    model.fit(images[:16], labels[:16], sample_weight=weights, batch_size=16, verbose=0)
+    for copy in model.optimizer.dynamic_scale.value.values:
+        assert np.array(copy) == scale / 2
+    for a, b in zip(before, model.trainable_variables):
+        np.testing.assert_array_equal(a, b)
+model.fit(images[:16], labels[:16], batch_size=16, verbose=0)
+assert max(np.abs(a - b).max() for a, b in zip(before, model.trainable_variables)) > 1e-3
+assert np.array(model.optimizer.iterations) == 1
+"""
+
+
+def test_an_overflow_on_any_device_leaves_the_step_out(run_python):
+    run_python(OVERFLOW)
+
+
 GO_ON = SMALL + """
 images, labels = images[:16], labels[:16]
 loaded = keras.saving.load_model("network.keras")

@@ -47,6 +47,7 @@ for a, b in zip(mirrored, single):
 
 MIRRORED_RUN = """
 import json
+import keras
 from keras_resnets import data
 from keras_resnets.training import Recipe, evaluate, train
 from keras_resnets.models.files import load_model
@@ -63,6 +64,12 @@ history = read_checkpoint("run/last.keras").history
 test = data.load_splits("digits", test_split="test[:45]", splits=("test",)).test
 evaluation = evaluate(load_model("run/last.keras"), test, 45)
 single = {"loss": evaluation.loss, "top1": evaluation.top1}
+model = load_model("run/last.keras")
+model.compile(
+    loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
+)
+batches = data.evaluation_dataset(test, model.preprocessing, 45).map(lambda *batch: batch[:2])
+single["val_loss"] = model.evaluate(batches, verbose=0, return_dict=True)["loss"]
 try:
     train(Recipe(**{**settings, "batch_size": 33}, epochs=1), "other")
 except ValueError as error:
@@ -109,6 +116,7 @@ def test_a_mirrored_run_scores_what_it_saves(run_code):
     # 45 images on 2 replicas: the last batch is filled up.
     for found in (results["last"]["loss"], history[-1]["val_cross_entropy"]):
         np.testing.assert_allclose(found, single["loss"], rtol=1e-4)
+    assert history[-1]["val_loss"] == pytest.approx(single["val_loss"], rel=1e-5)
     assert results["last"]["top1"] == single["top1"]
     np.testing.assert_allclose(history[-1]["val_accuracy"], single["top1"], rtol=1e-6)
     assert refusal == "`batch_size` must be divisible by the 2 replicas. Received: batch_size=33"

@@ -1,7 +1,9 @@
 """Signals at chosen moments of a training in this process, and the checkpoints between steps."""
 
+import contextlib
 import os
 import signal
+import types
 
 import keras
 import numpy as np
@@ -15,8 +17,8 @@ from keras_resnets.training.checkpoint import read_checkpoint
 from keras_resnets.training.watch import EVERY, Watch
 
 SETTINGS = {
-    "model": "resnet_cifar",
-    "option": ("depth=8", "width=4", "head_dropout=0.2", "survival=0.7"),
+    "model": "wide_resnet",  # with random numbers within branches that are skipped, and without
+    "option": ("depth=10", "widen=1", "width=4", "dropout=0.3", "head_dropout=0.2", "survival=0.5"),
     "dataset": "digits",
     "train_split": "train[:150]",
     "validation_split": "train[150:200]",
@@ -107,17 +109,37 @@ def test_a_signal_at_any_moment(hook, epoch, batch, number, left, whole, tmp_pat
     assert_as_whole(tmp_path / "run", whole)
 
 
+def signalled(averaged_weights):
+    """`averaged_weights` that sends this process a signal when the weights are in place."""
+
+    @contextlib.contextmanager
+    def putting(model):
+        with averaged_weights(model):
+            os.kill(os.getpid(), signal.SIGTERM)
+            yield
+
+    return putting
+
+
 def test_averages_and_half_done_updates_go_on(tmp_path, monkeypatch):
-    """AdamW on two steps an update: stopped after the first step of one, within an epoch."""
+    """AdamW on two steps an update: stopped after the first step of one, within an epoch.
+
+    And then amid the validation of the averaged weights, which is not waited for.
+    """
     changes = {"optimizer": "adamw", "lr": 1e-3, "ema_decay": 0.7, "accumulate_steps": 2}
     changes |= {"schedule": "cosine", "boundaries": (), "clip_norm": 1.0}
-    changes |= {"mix": "mixup,cutmix", "repeats": 2}
+    changes |= {"mix": "mixup,cutmix", "repeats": 2, "epochs": 2}
     recipe = Recipe(**{**SETTINGS, **changes})
     results = train(recipe, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         stop(patch, "on_train_batch_begin", 1, 2, signal.SIGTERM)
         train(recipe, tmp_path / "run")
     assert str(read_checkpoint(tmp_path / "run" / "last.keras")).endswith("2 steps of the next")
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(callbacks, "averaged_weights", signalled(callbacks.averaged_weights))
+        train(recipe, tmp_path / "run")
+    left = str(read_checkpoint(tmp_path / "run" / "last.keras"))
+    assert left == "epoch 1 and 3 steps of the next"
     again = train(recipe, tmp_path / "run")
     assert_as_whole(tmp_path / "run", tmp_path / "whole")
     times = {"seconds": 0}
@@ -194,6 +216,25 @@ def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
     monkeypatch.setattr(callbacks.Checkpoint, "_save_within", watched)
     train(Recipe(**{**SETTINGS, "epochs": 1, "checkpoint_minutes": 1e-9}), tmp_path / "run")
     assert saved == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "asked"),
+    [(3.0, [1, 4, 7, 10]), (0.001, [1, 101, 201]), (30.0, [1, 2, 3, 4])],
+)
+def test_workers_ask_each_other_by_the_clock(seconds, asked, monkeypatch):
+    """No more often than every 100 steps of short ones, nor later than a period of grace."""
+    now, found = [0.0], []
+    hosts = types.SimpleNamespace(count=2, most=lambda *numbers: list(map(float, numbers)))
+    monkeypatch.setattr(callbacks, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(callbacks, "ask", lambda *_: found.append(int(watch.done)))
+    watch = Watch(1000)
+    checkpoint = callbacks.Checkpoint(None, [], watch, 1, None, None, hosts=hosts)
+    checkpoint.on_epoch_begin(0)
+    for watch.done in range(asked[-1] + 1):
+        checkpoint.on_train_batch_begin(watch.done)
+        now[0] += seconds
+    assert found == asked
 
 
 def test_fewer_epochs_than_are_begun(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import keras_resnets
 from keras_resnets import UserError, data
 from keras_resnets.analysis import plot_schedule
 from keras_resnets.training import LAMB, SGD, AdamW, Recipe, make_strategy
@@ -190,3 +191,14 @@ def test_the_picture_of_a_schedule(tmp_path):
     assert len(rates) == 2000 and epochs[-1] == 9999 / 5000
     with pytest.raises(UserError, match="`epochs` must be a positive integer"):
         plot_schedule(lambda step: step, 5000, path=tmp_path / "three.png")
+
+
+def test_images_of_weight_0_do_not_count_in_the_mean_loss(rng):
+    model = keras_resnets.create_model("resnet_cifar", depth=8, width=4, input_shape=(8, 8, 1))
+    model.compile(loss=keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
+    images = rng.normal(size=(6, 8, 8, 1)).astype("float32")
+    labels = np.eye(10, dtype="float32")[rng.integers(10, size=6)]
+    whole = model.evaluate(images[:5], labels[:5], batch_size=4, verbose=0)
+    weights = np.array([1, 1, 1, 1, 1, 0], "float32")
+    padded = model.evaluate(images, labels, batch_size=4, sample_weight=weights, verbose=0)
+    assert padded == pytest.approx(whole, rel=1e-6)

@@ -3,12 +3,14 @@
 import csv
 import json
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_resnets import analysis, data
 from keras_resnets.models.files import load_model
-from keras_resnets.training import Recipe, evaluate, train
+from keras_resnets.training import SGD, LossScaleOptimizer, Recipe, callbacks, evaluate, train
 from keras_resnets.training.watch import Watch
 
 SETTINGS = {
@@ -186,6 +188,38 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
         train(Recipe(**SETTINGS, epochs=3), tmp_path / "run")
     assert len(read_log(tmp_path / "run")) == 1
     assert np.isfinite(load_model(tmp_path / "run" / "best.keras").get_weights()[-1]).all()
+
+
+def test_a_step_of_nan_amid_an_update_is_not_saved(tmp_path, monkeypatch):
+    """Its weights are finite until the update, but not the sums that a training goes on with."""
+    original, kept = callbacks.Checkpoint.on_train_batch_begin, []
+
+    def broken_in_the_second_step(self, batch, logs=None):
+        bias = self.model.get_layer("logits").bias
+        if batch == 2:
+            bias.assign(kept.pop())
+        original(self, batch, logs)
+        if batch == 1:
+            kept.append(np.array(bias))
+            bias.assign([np.nan] * 10)
+
+    monkeypatch.setattr(callbacks.Checkpoint, "on_train_batch_begin", broken_in_the_second_step)
+    settings = {**SETTINGS, "option": ("depth=8", "width=4", "norm=group"), "checkpoint_steps": 1}
+    settings |= {"accumulate_steps": 4, "precision": "mixed_float16"}
+    good = "loss is nan after step 2 .* epoch 0 and 1 steps of the next$"
+    with pytest.raises(FloatingPointError, match=good):
+        train(Recipe(**settings, epochs=1), tmp_path / "run")
+
+
+def test_an_optimizer_that_is_not_finite_is_not_saved():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(LossScaleOptimizer(SGD(0.1)), "mse")
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.apply([tf.fill(v.shape, np.inf) for v in model.trainable_variables])
+    callbacks._require_finite(model, {"loss": 1.0}, "now")  # the update was left out, as is right
+    model.optimizer.inner_optimizer.momentums[0].assign([[np.nan], [0.0]])
+    with pytest.raises(FloatingPointError, match="momentum is not finite now"):
+        callbacks._require_finite(model, {"loss": 1.0}, "now")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 A layer draws once a step, however many numbers it needs, so that the counter of its generator is
 the number of the step: training sets the counters at the start of an epoch and goes on exactly.
+Whatever leaves a layer out in a step, as `SkippingMerge` does, moves its counter instead.
 """
 
 from typing import Literal

@@ -1,6 +1,7 @@
 """A branch that is sometimes off: Huang 2016, *Deep Networks with Stochastic Depth*."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_resnets.checks import check_choice, is_number, must
@@ -69,7 +70,8 @@ class SkippingMerge(StochasticMerge):
 
     In a step that the branch does not survive it is computed neither forward nor backward: in a
     `tf.function`, as in `fit`, its variables get gradients of zero (in an eager tape, which sees
-    only what was computed, `None`), and its batch norms keep their moving statistics.
+    only what was computed, `None`), and its batch norms keep their moving statistics. Its seed
+    generators move on by one nevertheless, as those of the rest of the net do.
 
     Args:
         branch: `keras.Model` of one input and one output.
@@ -91,6 +93,9 @@ class SkippingMerge(StochasticMerge):
             return Merge.call(self, [shortcut, self.branch(x, training=True)])
 
         def without():
+            for state in self.branch.variables:
+                if state.name == "seed_generator_state":
+                    state.assign(state + np.array([0, 1], state.dtype))
             return Merge.call(self, [shortcut, tf.zeros_like(shortcut)])
 
         if training:

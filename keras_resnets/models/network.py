@@ -290,6 +290,20 @@ class Network(SeveralHosts, keras.Model):
         self._be_followed()
         return super().make_train_function(force)
 
+    def test_step(self, data):
+        """Keras' own, in whose mean loss images of weight 0 do not count.
+
+        They fill up the last batch, so that all replicas get as many: how many there are depends on
+        the devices. Keras adds up their losses, which are 0, but counts them.
+        """
+        results = super().test_step(data)
+        *_, weights = keras.utils.unpack_x_y_sample_weight(data)
+        if weights is None:
+            return results
+        count = self._loss_tracker.count
+        count.assign_sub(keras.ops.sum(keras.ops.cast(keras.ops.equal(weights, 0), count.dtype)))
+        return self.get_metrics_result()
+
     def average_statistics(self):
         """Makes the moving statistics of batch normalization equal on all replicas: their mean.
 

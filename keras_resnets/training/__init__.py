@@ -4,6 +4,7 @@ from keras_resnets.training.adaptive import LAMB, AdamW
 from keras_resnets.training.averages import averaged_copy, averaged_weights
 from keras_resnets.training.distribution import make_strategy
 from keras_resnets.training.evaluation import Evaluation, evaluate
+from keras_resnets.training.loss_scale import LossScaleOptimizer
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.precise import recalibrate_batch_norm
 from keras_resnets.training.recipe import Recipe
@@ -15,6 +16,7 @@ __all__ = [
     "AdamW",
     "Evaluation",
     "LAMB",
+    "LossScaleOptimizer",
     "Recipe",
     "RunDirectory",
     "SGD",

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras_resnets.models.policies import dtype_policy
 from keras_resnets.training.initial import full_epoch, make_network, open_splits
 from keras_resnets.training.kinds import OPTIMIZERS
+from keras_resnets.training.loss_scale import LossScaleOptimizer
 from keras_resnets.training.losses import balanced_weights, make_loss
 from keras_resnets.training.schedules import make_schedule
 from keras_resnets.training.updates import unwrapped
@@ -31,8 +32,11 @@ def build(recipe, source, preprocessing, size, strategy, steps, start):
         on_one_gpu = (
             strategy.num_replicas_in_sync == 1 and tf.config.list_physical_devices("GPU")
         )
+        optimizer = optimizer_of(recipe, steps)
+        if recipe.precision == "mixed_float16":
+            optimizer = LossScaleOptimizer(optimizer, name="loss_scale_optimizer")
         model.compile(
-            optimizer_of(recipe, steps),
+            optimizer,
             loss_of(recipe, source),
             # Of mixed labels, accuracy is that of the class with the largest part.
             weighted_metrics=[

@@ -1,5 +1,6 @@
 """What happens between steps and after an epoch: checkpoints, and layers' random numbers."""
 
+import contextlib
 import math
 import time
 
@@ -12,8 +13,9 @@ from keras_resnets.training.hosts import Hosts
 from keras_resnets.training.interruption import Interrupted
 from keras_resnets.training.watch import metric_state
 
-# Steps between two times that several workers ask each other whether to stop or to save.
-ASKED = 10
+# Several workers ask each other whether to stop or to save, for which all wait, when so long or so
+# many steps have passed.
+ASKED_SECONDS, ASKED_STEPS = 10.0, 100
 LOGGED = ("loss", "accuracy", "cross_entropy", "val_loss", "val_accuracy", "val_cross_entropy")
 AVERAGED = ("ema_val_loss", "ema_val_accuracy", "ema_val_cross_entropy")
 
@@ -54,19 +56,33 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         before, self.progress = self.progress or {"seconds": 0.0, "training_seconds": 0.0}, None
         self.trained = time.monotonic()
+        self.asked = (self._step(), self.trained)
+        self.ask_at = 0  # after the first step
         self.started = self.trained - before["seconds"]
         self.training_started = self.trained - before["training_seconds"]
 
     def on_train_batch_begin(self, batch, logs=None):
         if not batch:
             return
-        step = len(self.rows) * self.watch.steps_per_epoch + self.watch.done
+        step = self._step()
         is_due = self.every_steps > 0 and step % self.every_steps == 0
-        if self.hosts.count == 1 or is_due or step % ASKED == 0:
+        if self.hosts.count == 1 or is_due or step >= self.ask_at:
+            self._ask_again(step)
             is_late = 0 < self.every_seconds <= time.monotonic() - self.saved
             if ask(self.hosts, self.signals, is_due or is_late):
                 self.trained = time.monotonic()
                 self._save_within({"metrics": metric_state(self.model)})
+
+    def _step(self):
+        return len(self.rows) * self.watch.steps_per_epoch + self.watch.done
+
+    def _ask_again(self, step):
+        """Agrees on the next step to ask in, by the pace of the slowest worker."""
+        if self.hosts.count > 1:
+            (before, since), now = self.asked, time.monotonic()
+            (pace,) = self.hosts.most((now - since) / max(step - before, 1))
+            steps = min(ASKED_SECONDS / max(pace, 1e-9), ASKED_STEPS)
+            self.ask_at, self.asked = step + max(int(steps), 1), (step, now)
 
     def on_test_begin(self, logs=None):
         if self.watch.offset < self.watch.steps_per_epoch:
@@ -78,7 +94,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _save_within(self, state):
         now, done = time.monotonic(), self.watch.done
-        _require_finite(self.model, {}, f"after step {done} of the epoch")
+        figures = state.get("figures") or _sums(self.model, state["metrics"])
+        _require_finite(self.model, figures, f"after step {done} of the epoch")
         progress = {
             "step": done,
             "seconds": now - self.started,
@@ -112,13 +129,32 @@ class Checkpoint(keras.callbacks.Callback):
         self.run.save(self.model, self.rows)
         self.saved = time.monotonic()
 
-
     def _evaluate_averages(self):
         if not has_averages(self.model):
             return {}
-        with averaged_weights(self.model):
-            found = self.model.evaluate(self.validation, verbose=0, return_dict=True)
-        return {f"ema_val_{name}": value for name, value in found.items()}
+        if not ask(self.hosts, self.signals):
+            with contextlib.suppress(_Signalled), averaged_weights(self.model):
+                found = self.model.evaluate(
+                    self.validation, verbose=0, callbacks=[_Leave(self)], return_dict=True
+                )
+                return {f"ema_val_{name}": value for name, value in found.items()}
+        return self._save_within({"figures": self.watch.figures})  # which raises
+
+
+class _Signalled(Exception):
+    """Leads out of the evaluation of averaged weights."""
+
+
+class _Leave(keras.callbacks.Callback):
+    """Raises `_Signalled` once a signal came to the process of a `Checkpoint` that is alone."""
+
+    def __init__(self, checkpoint):
+        super().__init__()
+        self.hosts, self.signals = checkpoint.hosts, checkpoint.signals
+
+    def on_test_batch_begin(self, batch, logs=None):
+        if self.hosts.count == 1 and ask(self.hosts, self.signals):
+            raise _Signalled
 
 
 class StopAfterEpoch(keras.callbacks.Callback):
@@ -168,15 +204,30 @@ def _float(value):
     return float(str(np.float32(value)))
 
 
-def _require_finite(model, logs, when):
-    """Raises FloatingPointError if figures or weights are not finite."""
-    bad = [f"{name} is {value}" for name, value in logs.items() if not math.isfinite(value)]
+def _sums(model, state):
+    """What `metric_state` gave, as a number for each metric: finite if all of it is."""
+    names = [metric.name for metric in model.metrics for _ in metric.variables]
+    sums = dict.fromkeys(names, 0.0)
+    for name, values in zip(names, state, strict=True):
+        sums[name] += float(np.sum(values))
+    return sums
+
+
+def _require_finite(model, figures, when):
+    """Raises FloatingPointError if figures, weights or the optimizer's state are not finite.
+
+    What is saved must be able to go on. An overflow that a loss scale is there for, of the
+    gradients alone, reaches none of them; a loss that is not finite is none of these, as no smaller
+    scale makes it finite.
+    """
+    bad = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
     if not bad:
-        weights = (variable for variable in model.weights if variable.dtype.startswith("float"))
+        state = (*model.weights, *model.optimizer.variables)
         bad = [
             f"{variable.path} is not finite"
-            for variable in weights
-            if not np.isfinite(keras.ops.convert_to_numpy(variable)).all()
+            for variable in state
+            if variable.dtype.startswith("float")
+            and not np.isfinite(keras.ops.convert_to_numpy(variable)).all()
         ]
     if bad:
         raise FloatingPointError(f"{bad[0]} {when}")

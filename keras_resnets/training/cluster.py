@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import os
+import socket
+import time
 
 import tensorflow as tf
 
 from keras_resnets.errors import UserError
 
 PORT = 8888  # of the first task on a host of Slurm; those after it count on
+WAIT_SECONDS = 300.0  # for the workers that start last
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,56 @@ def find_cluster(environment=None):
     else:
         cluster = _of_slurm(environment)
     return cluster if cluster and len(cluster.workers) > 1 else None
+
+
+def wait_for_all(cluster, seconds=WAIT_SECONDS):
+    """Returns when every worker listens at its address, as this one does until then.
+
+    TensorFlow, which takes the ports over, would wait for an hour, say nothing and heed no signal.
+
+    Args:
+        cluster: `Cluster`.
+        seconds: Float. Defaults to 300.
+
+    Raises:
+        OSError: If the port of this worker is taken, or some do not come.
+    """
+    own = cluster.workers[cluster.index]
+    missing = [worker for worker in cluster.workers if worker != own]
+    until = time.monotonic() + seconds
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", _host_and_port(own)[1]))
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise OSError(f"worker {cluster.index} cannot listen at {own}: {reason}") from error
+        listener.listen(len(cluster.workers))  # each connects once, and nobody is to answer
+        said = False
+        while missing := [worker for worker in missing if not _listens(worker)]:
+            many = f"{len(missing)} worker{'s' if len(missing) > 1 else ''}: {', '.join(missing)}"
+            if time.monotonic() > until:
+                raise OSError(
+                    f"worker {cluster.index} waited {seconds:g} seconds in vain for {many}. Start "
+                    "all workers within that time, where each can reach the others' ports"
+                )
+            if not said:
+                print(f"waiting for {many} (up to {seconds:g} seconds)", flush=True)
+                said = True
+            time.sleep(0.2)
+
+
+def _listens(address):
+    try:
+        with socket.create_connection(_host_and_port(address), timeout=2):
+            return True
+    except OSError:  # also of a name that is not known yet
+        return False
+
+
+def _host_and_port(address):
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _of_tf_config(text):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_resnets.errors import UserError
 from keras_resnets.models.several_hosts import is_on_several_hosts
-from keras_resnets.training.cluster import find_cluster
+from keras_resnets.training.cluster import find_cluster, wait_for_all
 
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker")
 # Far fewer are of use: each replica is a copy of the graph, and a million would never start.
@@ -36,6 +36,7 @@ def make_strategy(name="auto", logical_devices=1):
     Raises:
         UserError: If an argument is not legal, does not fit TF_CONFIG, or TensorFlow has begun to
             compute and the CPU can no longer be split, or the workers not be connected.
+        OSError: If a worker does not come, or cannot be reached.
     """
     if name not in STRATEGIES:
         raise UserError(f"`strategy` must be one of {STRATEGIES}. Received: strategy={name!r}")
@@ -97,6 +98,7 @@ def _multi_worker(cluster):
     from tensorflow.python.distribute.collective_all_reduce_strategy import coordination_config_pb2
     from tensorflow.python.eager import context
 
+    wait_for_all(cluster)
     _grow_gpu_memory()
     job = coordination_config_pb2.CoordinatedJob(name="worker", num_tasks=len(cluster.workers))
     context.context().configure_coordination_service(  # as the strategy does, which waits 10 s

@@ -34,7 +34,9 @@ def train(recipe, run_dir, splits=None):
     Nothing but `run_dir` is written to, by one process at a time. The run is a function of the
     recipe: on a CPU, one that was killed at any moment and started again ends in the same weights
     as one that was not, and so does one whose last.keras was lost, which goes on from an earlier
-    checkpoint. SIGTERM and SIGINT, which Ctrl-C sends, end the step under way and save it first.
+    checkpoint. On several devices the moving statistics of batch norm, which each has of its own
+    and every checkpoint sets to their mean, may then differ by rounding. SIGTERM and SIGINT, which
+    Ctrl-C sends, end the step under way and save it first.
 
     Args:
         recipe: `Recipe`.
