@@ -66,7 +66,8 @@ def _operation(call, read):
         return Scale(read, made, *_scale_and_shift(layer))
     if call.rank == 4 and type(layer) is layers.ChannelScale:
         return Scale(read, made, np.asarray(layer.gamma), np.asarray(layer.beta))
-    if call.rank == 4 and type(layer) in _MERGES and not layer.gating:
+    is_mapped = call.rank == 4 or type(layer) is layers.SkippingMerge  # whose branch is open here
+    if is_mapped and type(layer) in _MERGES and not layer.gating:
         shortcut, branch = layer.scales
         if getattr(layer, "draw", None) == "batch":
             branch *= layer.survival

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.errors import UserError
+from keras_resnets.images import decode_image
 from keras_resnets.models.interface import fixed_size_preprocessing, output_kind
 from keras_resnets.models.network import Network
 from keras_resnets.serving.inference import InferenceForm
@@ -86,6 +87,30 @@ class PixelNetwork:
         """
         images = self.preprocessing.standardize(tf.constant(pixels))
         return self._model(images, training=False).numpy(), self.form(images).numpy()
+
+
+def check_channels(channels):
+    """Refuses numbers of channels that no image file has."""
+    if channels not in (1, 3):
+        raise UserError(
+            "A model must have 1 (grey) or 3 (RGB) channels to be asked about image files. "
+            f"Received: {channels} channels"
+        )
+
+
+def decoded(data, channels, max_pixels):
+    """The pixels of an image file, grey or RGB.
+
+    Args:
+        data: Scalar string tensor, the bytes of the file.
+        channels: Int, 1 or 3.
+        max_pixels: As for `images.decode_image`.
+
+    Returns:
+        uint8 tensor `(height, width, channels)`.
+    """
+    image = decode_image(data, 3, max_pixels)  # of a PNG or JPEG alone TensorFlow makes grey
+    return tf.image.rgb_to_grayscale(image) if channels == 1 else image
 
 
 def fit_pixels(preprocessing, image):

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets.errors import UserError
-from keras_resnets.images import Preprocessing, decode_image
+from keras_resnets.images import Preprocessing
 from keras_resnets.serving.extras import extra
 from keras_resnets.serving.formats import FILES, METADATA
-from keras_resnets.serving.pixels import fit_pixels
+from keras_resnets.serving.pixels import check_channels, decoded, fit_pixels
 
 
 class SavedModelReader:
@@ -100,21 +100,16 @@ class PixelReader:
 
     def _decoder(self):
         channels = self.shape[-1]
-        if channels not in (1, 3):
-            return None
 
         @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
         def decode(data):
-            image = decode_image(data, 3, max_pixels=None)
-            image = tf.image.rgb_to_grayscale(image) if channels == 1 else image
-            return fit_pixels(self._preprocessing, image)
+            return fit_pixels(self._preprocessing, decoded(data, channels, max_pixels=None))
 
         return decode
 
     def prepare(self, data):
         """The pixels of a file as `answer` takes them, or `None` if it cannot be decoded."""
-        if self._decode is None:
-            raise UserError(f"{self._path} takes {self.shape[-1]} channels, which no file has")
+        check_channels(self.shape[-1])
         try:
             return self._decode(data).numpy()
         except tf.errors.InvalidArgumentError:

@@ -2,8 +2,7 @@
 
 import tensorflow as tf
 
-from keras_resnets.errors import UserError
-from keras_resnets.images import decode_image
+from keras_resnets.serving.pixels import check_channels, decoded
 
 _DECODED_AT_ONCE = 4  # images of a request
 
@@ -24,16 +23,11 @@ def signatures_of(network, class_names, top, max_pixels):
         ValueError: As for `export`.
     """
     preprocessing, (height, width, channels) = network.preprocessing, network.shape
-    if channels not in (1, 3):
-        raise UserError(
-            "Only models of 1 (grey) or 3 (RGB) channels can be exported, as image files have no "
-            f"others. Received: {channels} channels"
-        )
+    check_channels(channels)
     answer, features = _answers(network, class_names, top)
 
     def prepare(encoded):
-        image = decode_image(encoded, 3, max_pixels)
-        return preprocessing(tf.image.rgb_to_grayscale(image) if channels == 1 else image)
+        return preprocessing(decoded(encoded, channels, max_pixels))
 
     def decode(image_bytes):
         return _decode_each(image_bytes, prepare, (height, width, channels))
