@@ -79,7 +79,7 @@ def form_difference(network, pixels):
         FloatingPointError: If the probabilities are not finite.
     """
     expected, found = network.outputs(pixels)
-    probabilities, others = (network.read(outputs).numpy() for outputs in (expected, found))
+    probabilities, others = (np.asarray(network.read(one)) for one in (expected, found))
     result = difference(probabilities, others)
     far = np.abs(found - expected).max() / np.abs(expected).max()
     if network.precision == "float32" and not far <= LIMIT:

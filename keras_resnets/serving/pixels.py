@@ -57,7 +57,7 @@ class PixelNetwork:
         return function
 
     def read(self, outputs):
-        """The probabilities that outputs stand for."""
+        """The probabilities that outputs stand for, a tensor or as they are."""
         return tf.nn.softmax(outputs) if self._are_logits else outputs
 
     def fit(self, images):
