@@ -1,6 +1,7 @@
 """Fixtures for all tests: repeatable random numbers and a clean global state."""
 
 import atexit
+import gc
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.modules["openvino_telemetry"] = None  # tests that import OpenVINO themselves report nothing too
 # No test, and no process that one starts, finds or leaves what another remembered of its files.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="keras_resnets_cache_")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
@@ -16,6 +18,11 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import processes  # noqa: E402
 import pytest  # noqa: E402
+import tensorflow  # noqa: E402, F401
+
+import keras_resnets  # noqa: E402, F401
+
+gc.freeze()  # what stays is not looked at once more whenever a session is cleared
 
 pytest_plugins = ("weights_helpers", "recipe_helpers")  # the fixtures `write`, `script`, `parse`
 

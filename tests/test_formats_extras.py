@@ -62,7 +62,7 @@ def test_a_defect_of_an_extra_is_not_a_missing_one(monkeypatch):
 
 
 def test_nothing_is_reported_to_anybody(run_python):
-    pytest.importorskip("openvino_telemetry", reason="comes with OpenVINO")
+    pytest.importorskip("openvino", reason="an extra")
     code = """
 import sys
 from keras_resnets.serving.extras import extra
