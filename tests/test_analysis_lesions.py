@@ -123,7 +123,11 @@ def test_all_steps_in_their_order_are_the_network(options, images):
         assert np.abs(found[number] - found[0]).max() > 1e-4
 
 
-@pytest.mark.parametrize("name", ["plain20", "dpn68", "dfn_mr1", "wide_resnet16_4"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain20", "wide_resnet16_4",
+     *(pytest.param(name, marks=pytest.mark.slow) for name in ("dpn68", "dfn_mr1"))],
+)
 def test_other_families(name, rng):
     options = {"input_shape": (32, 32, 3)}
     network = keras_resnets.create_model(name, **options)

@@ -47,6 +47,11 @@ WAYS = {
 }
 
 
+WAYS_OF_WHICH_TWO_ARE_SLOW = [
+    way if way in ("iterate", "fit") else pytest.param(way, marks=pytest.mark.slow) for way in WAYS
+]
+
+
 def line_of(way, dataset):
     with pytest.raises(tf.errors.OpError) as error:
         WAYS[way](dataset.take(2))
@@ -55,7 +60,7 @@ def line_of(way, dataset):
     return line
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", WAYS_OF_WHICH_TWO_ARE_SLOW)
 @pytest.mark.parametrize("change", ["remove", "overwrite"])
 def test_a_photo_that_is_gone_or_overwritten_is_named(photos, way, change):
     names = [photos.file_name(index) for index in range(photos.num_examples)]
@@ -70,7 +75,7 @@ def test_a_photo_that_is_gone_or_overwritten_is_named(photos, way, change):
         assert line_of(way, dataset) in lines
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", WAYS_OF_WHICH_TWO_ARE_SLOW)
 def test_a_photo_that_is_gone_and_whose_name_is_no_text(tmp_path, way):
     for i in range(12):
         path = tmp_path / "ab"[i % 2] / os.fsdecode(b"%d\xe4.png" % i)
@@ -86,7 +91,7 @@ def test_a_photo_that_is_gone_and_whose_name_is_no_text(tmp_path, way):
     assert line.startswith(f"Cannot read {tmp_path}") and line.endswith(".png: it is gone or empty")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", WAYS_OF_WHICH_TWO_ARE_SLOW)
 def test_an_operation_that_fails_is_named(photos, way):
     dataset = make_training(photos, ["flip", "pad_crop:padding=12:mode=reflect", "resize"])
     line = line_of(way, dataset)

@@ -74,7 +74,8 @@ def test_regnet_has_the_published_stages(own_families):
 @pytest.mark.parametrize(
     "options",
     [{"norm": "group", "head_dropout": 0.5}, {"include_top": False, "input_shape": (None, None, 1)},
-     {"include_top": False, "pooling": "max"}, {"padding": "tensorflow"}, {"survival": 0.5}],
+     *(pytest.param(options, marks=pytest.mark.slow) for options in (
+         {"include_top": False, "pooling": "max"}, {"padding": "tensorflow"}, {"survival": 0.5}))],
     ids=str,
 )
 @pytest.mark.parametrize(
