@@ -1,7 +1,6 @@
 """Signals at chosen moments of a training in this process, and the checkpoints between steps."""
 
 import contextlib
-import os
 import signal
 import types
 
@@ -65,6 +64,14 @@ def assert_as_whole(run, whole):
             np.testing.assert_array_equal(ours, theirs)
 
 
+def receive(number):
+    """What Python does at a signal to this process, which no other handler can end by it.
+
+    Real signals to real processes are in tests/test_train_script.py.
+    """
+    signal.getsignal(number)(number, None)
+
+
 def stop(monkeypatch, hook, epoch, batch, number):
     """Sends this process a signal at the end of a hook of `Watch`, in an epoch, at a batch."""
     begun = []
@@ -77,7 +84,7 @@ def stop(monkeypatch, hook, epoch, batch, number):
     def stopping(self, *arguments, **keywords):
         original(self, *arguments, **keywords)
         if begun[-1] == epoch and batch in (None, *arguments):
-            os.kill(os.getpid(), number)
+            receive(number)
 
     monkeypatch.setattr(Watch, "on_epoch_begin", beginning)
     monkeypatch.setattr(Watch, hook, stopping)
@@ -115,7 +122,7 @@ def signalled(averaged_weights):
     @contextlib.contextmanager
     def putting(model):
         with averaged_weights(model):
-            os.kill(os.getpid(), signal.SIGTERM)
+            receive(signal.SIGTERM)
             yield
 
     return putting
@@ -175,8 +182,8 @@ def test_a_schedule_that_ends_with_the_run(tmp_path):
 
 def test_a_second_signal_ends_at_once(tmp_path, monkeypatch):
     def twice(self, batch, logs=None):
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)
+        receive(signal.SIGTERM)
+        receive(signal.SIGTERM)
 
     monkeypatch.setattr(Watch, "on_train_batch_begin", twice)
     with pytest.raises(SystemExit) as caught:
