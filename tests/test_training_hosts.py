@@ -8,7 +8,6 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_training_cluster import free_ports
 
 from keras_resnets import Preprocessing, data
 from keras_resnets.errors import UserError
@@ -51,16 +51,6 @@ SETTINGS = {
     "test_split": "test[:45]", "batch_size": 32, "lr": 0.1, "label_smoothing": 0.1,
     "augment": "pad_crop:padding=1", "mix": "mixup:p=0.5", "epochs": 2,
 }  # fmt: skip
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def start(folder, settings, workers=0, killed=(None, 0), run_dirs=("run", "run")):
