@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_resnets import layers
 from keras_resnets.serving.operations import Convolution, Dense, LayerCall, Operation, Scale, Sum
+from keras_resnets.serving.strides import propagate_strides
 
 _CONVOLUTIONS = (layers.Conv2D, keras.layers.Conv2D)
 _BATCH_NORMS = (layers.BatchNormalization, keras.layers.BatchNormalization)
@@ -38,7 +39,7 @@ def fold(graph, kept):
     _fold_padding(operations, kept)
     _fold_scales(operations, kept)
     _fold_factors(operations, kept)
-    return operations, kept
+    return propagate_strides(operations, kept), kept
 
 
 def _translate(calls):
@@ -72,6 +73,8 @@ def _operation(call, read):
         if getattr(layer, "draw", None) == "batch":
             branch *= layer.survival
         return Sum(read, made, (shortcut, branch), layer.activation)
+    if call.rank == 4 and type(layer) is keras.layers.Add:
+        return Sum(read, made, (1.0,) * len(read), None)
     if call.rank == 4 and type(layer) is layers.FractalJoin:
         columns = len(call.arguments.args[0])  # a draw may follow, which inference does not read
         return Sum(read[:columns], made, (1.0 / columns,) * columns, None)

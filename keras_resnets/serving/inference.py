@@ -17,7 +17,8 @@ class InferenceForm:
     A batch norm behind a convolution whose only reader it is becomes part of its kernel and bias,
     wherever in the graph the two are: after each convolution in post-activated nets, from one
     convolution of a block to the next in pre-activated ones. Symmetric padding is inside the
-    convolution op. Stochastic depth's survival and the mean of a FractalNet's join go into the
+    convolution op, and what only strided 1x1 convolutions read is computed at the positions that
+    they read. Stochastic depth's survival and the mean of a FractalNet's join go into the
     kernels before them where they can; what only trains is gone. Layers of other kinds compute as
     they are, in float32 where they are not Keras' or this package's.
 
