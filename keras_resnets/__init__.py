@@ -1,7 +1,8 @@
 """Residual networks in Keras 3 and TensorFlow: `keras_resnets.ResNet50(num_classes=100)`."""
 
-from keras_resnets._backend import check_backend
+from keras_resnets._backend import check_backend, enable_onednn
 
+enable_onednn()  # before TensorFlow is imported
 check_backend()
 
 # All rooms, so that whatever a .keras file names is registered.

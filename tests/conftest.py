@@ -14,13 +14,12 @@ sys.modules["openvino_telemetry"] = None  # tests that import OpenVINO themselve
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="keras_resnets_cache_")
 atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
+import keras_resnets  # noqa: E402, F401, I001 - before TensorFlow, whose oneDNN it asks for
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import processes  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow  # noqa: E402, F401
-
-import keras_resnets  # noqa: E402, F401
 
 gc.freeze()  # what stays is not looked at once more whenever a session is cleared
 

@@ -50,6 +50,19 @@ def test_the_package_works_without_what_it_can_do_without(run_python):
     assert run_python(BLOCK + USE).stdout == "(1, 10)\n"
 
 
+ONEDNN = """
+import keras_resnets
+from tensorflow.python.util import _pywrap_util_port
+print(_pywrap_util_port.IsMklEnabled())
+"""
+
+
+def test_onednn_computes_unless_the_user_says_no(run_python, monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    for chosen, expected in (({}, "True"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "False")):
+        assert run_python(ONEDNN, **chosen).stdout.strip() == expected
+
+
 def test_each_name_has_one_home():
     import keras_resnets
     from keras_resnets import images, models
