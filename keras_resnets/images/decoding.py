@@ -1,5 +1,7 @@
 """Pixels from image files, as TensorFlow operations."""
 
+import functools
+
 import tensorflow as tf
 
 from keras_resnets.images.attempts import attempt, plainly, require
@@ -135,35 +137,48 @@ def _too_many(pixels, max_pixels):
 
 
 def _decode(data, header, channels, run=plainly, window=None):
-    nothing = tf.zeros((0, 0, channels), tf.uint8)  # what an attempt that fails gives
-
     def decode_jpeg(data):
         return _decode_jpeg(data, channels, window)
 
-    def decode_any(data):
-        data = tf.cond(header.is_gif, lambda: only_first_frame(data), lambda: data)
-        return tf.io.decode_image(data, channels, expand_animations=False)
-
-    def decode_bmp(data):
-        return _decode_palette_bmp(data, header)
-
-    def decode_whole():
-        if channels != 3:
-            return run(decode_any, data, nothing)
-        return tf.cond(
-            header.is_palette_bmp,
-            lambda: run(decode_bmp, data, nothing),
-            lambda: run(decode_any, data, nothing),
-        )
-
     def decode_other():
-        image = decode_whole()
+        image = _decoder_of_others(channels, run)(data)
         if window is None:
             return image
         top, left, tall, wide = tf.unstack(window(tf.shape(image)[:2]))
         return image[top : top + tall, left : left + wide]
 
+    nothing = _nothing(channels)
     return tf.cond(header.is_jpeg, lambda: run(decode_jpeg, data, nothing), decode_other)
+
+
+def _nothing(channels):
+    """What an attempt that fails gives."""
+    return tf.zeros((0, 0, channels), tf.uint8)
+
+
+@functools.cache
+def _decoder_of_others(channels, run):
+    """A function of the bytes of a file that is no JPEG. Traced once: it takes half a second."""
+
+    def decode_any(data):
+        data = tf.cond(Header(data).is_gif, lambda: only_first_frame(data), lambda: data)
+        return tf.io.decode_image(data, channels, expand_animations=False)
+
+    def decode_bmp(data):
+        return _decode_palette_bmp(data, Header(data))
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+    def decode(data):
+        nothing = _nothing(channels)
+        if channels != 3:
+            return run(decode_any, data, nothing)
+        return tf.cond(
+            Header(data).is_palette_bmp,
+            lambda: run(decode_bmp, data, nothing),
+            lambda: run(decode_any, data, nothing),
+        )
+
+    return decode
 
 
 def _decode_jpeg(data, channels, window, sides=None):
