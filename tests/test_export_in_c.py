@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from slow import first
 from test_export import encode, small_network
 
 from keras_resnets.serving import export
@@ -61,7 +62,7 @@ def assert_same(answer, outputs):
             np.testing.assert_allclose(printed.astype(np.float64), value, atol=1e-6)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", first(1, [3, 1]))
 def test_every_signature_answers_as_in_python(program, channels, rng, tmp_path):
     version = export(small_network(channels=channels), "net", tmp_path)
     pixels = rng.integers(0, 256, (3, 21, 17, channels), dtype=np.uint8)

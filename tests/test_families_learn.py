@@ -23,7 +23,7 @@ SMALL = {
     "fusenet": (dict(kind="cross", depth=26, width=16), 10),
     "fusenet_imagenet": (dict(blocks=(1, 1, 1, 1), width=16, stem="cifar"), 12),
 }
-QUICK = ("resnet_cifar", "wide_resnet", "fractalnet")
+QUICK = ("resnet_cifar",)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import numpy as np
 import processes
 import pytest
 import tensorflow as tf
+from slow import first
 from test_prediction import COLOURS, colour_model, encode
 
 import keras_resnets
@@ -35,7 +36,7 @@ def run(script, *arguments, folder, stdin=b""):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-@pytest.fixture(params=WRITERS)
+@pytest.fixture(params=first(1, [*WRITERS]))
 def write(request):
     if request.param in RUNTIMES:
         pytest.importorskip(RUNTIMES[request.param], reason="an extra")

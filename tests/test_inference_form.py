@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from slow import first
 
 import keras_resnets
 from keras_resnets import create_model, list_models
@@ -327,7 +328,7 @@ print("same")
 """
 
 
-@pytest.mark.parametrize("name", ["resnext", "dpn"])
+@pytest.mark.parametrize("name", first(1, ["resnext", "dpn"]))
 def test_grouped_convolutions_on_machines_without_onednn(name, rng, run_python, tmp_path):
     """There TensorFlow would fuse a grouped convolution into one that it cannot compute."""
     model = member(name)

@@ -14,15 +14,15 @@ from keras_resnets import Preprocessing, create_model, list_models
 from keras_resnets.analysis import complexity
 
 ROWS = json.loads((pathlib.Path(__file__).parent / "parameter_counts.json").read_text())
-DEEP = ("resnet1001", "resnet1202", "resnet1001_v2", "resnet200_v2", "fractalnet160")
 
 
 def rows():
-    """All rows. Slow are deep nets, and a net that is there with another number of classes."""
+    """All rows. Slow are large nets, and a net that is there with another number of classes."""
     seen = set()
     for row in ROWS:
         net = (row["model"], row["input"][0], *row["options"].values())
-        marks = [pytest.mark.slow] if net in seen or row["model"] in DEEP else []
+        is_large = row["macs"] > 1 or row["total"] > 5e6
+        marks = [pytest.mark.slow] if net in seen or is_large else []
         seen.add(net)
         yield pytest.param(row, marks=marks, id="-".join(map(str, (*net, row["num_classes"]))))
 

@@ -20,6 +20,7 @@ def run_notebook(*cells):
     ]
 
 
+@pytest.mark.slow
 def test_the_readme_example_learns_the_digits():
     code = re.search(r"```python\n(.*?)```", README.read_text(), re.DOTALL).group(1)
     assert len(code.strip().splitlines()) <= 12

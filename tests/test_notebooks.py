@@ -9,7 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-FAST = ("1_first_network", "5_training_to_serving")  # the others take half a minute and more
+FAST = ("1_first_network",)  # the others take half a minute and more
 UNWANTED = re.compile(
     r"/(home|root|Users|tmp|var|work|opt|usr)/|Traceback \(most recent|^(WARNING|INFO):",
     re.MULTILINE,

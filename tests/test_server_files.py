@@ -185,6 +185,7 @@ def keep(model, root, count):
     return exports(root / "net")
 
 
+@pytest.mark.slow
 def test_the_oldest_exports_go(served_model, tmp_path):
     folder = tmp_path / "net"
     for users in ("3/notes.txt", "4/saved_model.pb", "old/file", "elsewhere/assets.extra/m"):

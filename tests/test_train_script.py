@@ -126,6 +126,7 @@ def whole(folder):
     return folder / "runs" / "tiny"
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_is_as_not_killed(folder, whole):
     run = folder / "killed"
     code, _, _ = stop_after_an_epoch(start(folder, "--run_dir=killed"), run, signal.SIGKILL)
@@ -208,6 +209,7 @@ def test_two_processes_on_one_run(folder, whole):
     assert not (run / "lock").exists()
 
 
+@pytest.mark.slow
 def test_control_c(folder):
     run = folder / "interrupted"
     code, _, errors = stop_after_an_epoch(

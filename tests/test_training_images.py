@@ -6,6 +6,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from slow import first
 
 from keras_resnets import data
 from keras_resnets.errors import UserError
@@ -25,7 +26,9 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("part, words", [("train", "training"), ("validation", "validation")])
+@pytest.mark.parametrize(
+    "part, words", first(1, [("train", "training"), ("validation", "validation")])
+)
 def test_images_that_change_between_runs(part, words, tmp_path, monkeypatch):
     """The number of steps need not change: a photo more, or another in its place."""
     fingerprints = {"train": "a", "validation": "b", "test": "c"}
@@ -165,6 +168,7 @@ def test_a_recipe_mixes_repeats_and_trains_on_smaller_images(tmp_path, monkeypat
     assert longer["last"]["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_sizes_that_grow_by_epoch(tmp_path, monkeypatch):
     """4 pixels, 6 from the second epoch, 8 in the last: stopped or not, the same weights."""
     seen, make = [], data.training_dataset

@@ -8,6 +8,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from slow import first
 
 from keras_resnets.errors import UserError
 from keras_resnets.training import Recipe, train
@@ -83,7 +84,7 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
-@pytest.mark.parametrize("left", ["previous", "best"])
+@pytest.mark.parametrize("left", first(1, ["best", "previous"]))
 def test_a_lost_last_checkpoint_is_made_again_from_an_earlier_one(left, finished, run, capsys):
     (run / "last.keras").unlink()
     if left == "best":
@@ -182,14 +183,14 @@ def train_again(run):
 
 @pytest.mark.parametrize(
     "damage",
-    [
+    first(2, [
         lambda text: text[:100],
         lambda text: "",
         lambda text: "[1, 2]",
         lambda text: text.replace('"top1"', '"top2"'),
         lambda text: text.replace('"loss": ', '"loss": null, "was": '),
         lambda text: text + "\udcff",
-    ],
+    ]),
 )
 def test_damaged_results_are_computed_again(damage, finished, run):
     path = run / "results.json"

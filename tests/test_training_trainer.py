@@ -121,6 +121,7 @@ def test_fewer_and_more_epochs(tmp_path, capsys):
     assert Recipe.load(tmp_path / "run" / "recipe.json").epochs == 3
 
 
+@pytest.mark.slow
 def test_gradients_are_logged_without_changing_the_training(tmp_path):
     """Stopped or not; the weights are those of a run that logs nothing."""
     settings = {**SETTINGS, "option": ("depth=8", "width=4")}  # dropout would draw anew below
@@ -155,6 +156,7 @@ def test_killed_before_the_results(finished, tmp_path):
     assert again == results
 
 
+@pytest.mark.slow
 def test_short_epochs_go_on_within_the_stream(tmp_path):
     """Epochs of 3 steps in a stream of 4 steps an epoch: killed or not, the same batches."""
     short = {**SETTINGS, "steps_per_epoch": 3}

@@ -24,8 +24,8 @@ def random_application(name, shape):
     ("name", "suffix"),
     [
         ("ResNet50", ".weights.h5"),
-        ("ResNet50", ".keras"),
-        ("ResNet50", ".h5"),
+        pytest.param("ResNet50", ".keras", marks=pytest.mark.slow),
+        pytest.param("ResNet50", ".h5", marks=pytest.mark.slow),
         pytest.param("ResNet101", ".keras", marks=pytest.mark.slow),
         pytest.param("ResNet152", ".keras", marks=pytest.mark.slow),
     ],
