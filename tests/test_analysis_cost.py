@@ -146,6 +146,7 @@ def test_labels_do_not_cover_each_other(tmp_path):
         assert not any(box.overlaps(other) for other in boxes[i + 1 :])
 
 
+@pytest.mark.slow
 def test_models_script_writes_its_table(tmp_path):
     file = tmp_path / "models.csv"
     done = processes.run(

@@ -104,6 +104,7 @@ def stopped(tmp_path_factory):
     return folder, built[0]
 
 
+@pytest.mark.slow
 def test_the_depths_of_a_run(stopped, tmp_path):
     folder, model = stopped
     depths = analysis.run_effective_depth(folder / FIRST)

@@ -92,6 +92,7 @@ def test_mistakes_are_one_line(folder, arguments, words):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_command(folder):
     """Started twice: the second finds all runs finished and writes the same table."""
     script = SCRIPT.with_name("sweep.py")

@@ -57,6 +57,7 @@ def test_opening_is_timed_twice(benchmark, tmp_path):
     assert answer["error"].startswith("FileNotFoundError: There is no folder")
 
 
+@pytest.mark.slow
 def test_both_sides_make_the_same_of_the_same_files(benchmark, tmp_path, monkeypatch):
     """But for the DCT: TensorFlow's own choice is some grey levels away from libjpeg's."""
     monkeypatch.setattr(benchmark[0], "PHOTOS", 45)

@@ -130,6 +130,7 @@ def test_numbers_beyond_what_tensorflow_counts_to(script, name, run):
         assert errors.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_flagfile_of_windows(run, tmp_path):
     """A byte order mark and its line ends, in an ASCII locale too."""
     (tmp_path / "b.flags").write_bytes("\ufeff--model=resnet20\r\n--dataset=none\r\n".encode())
@@ -185,6 +186,7 @@ def test_a_read_only_machine(run):
     assert errors == "error: no temporary folder is writable: set TMPDIR to one that is\n"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a writable /dev/shm")
 def test_a_read_only_machine_with_a_folder_in_memory(run):
     code, output, errors = run(
@@ -244,6 +246,7 @@ def test_defects_keep_their_traceback(code, told, run, tmp_path):
         assert "Traceback" in errors and "error: " not in errors.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_class_names_in_an_ascii_locale(run, tmp_path):
     code = "print('K\\u00e4se'); raise UserError('no \\u00e4rger')"
     (tmp_path / "fails.py").write_text(FAILS.format(scripts=str(SCRIPTS), code=code))
@@ -251,6 +254,7 @@ def test_class_names_in_an_ascii_locale(run, tmp_path):
     assert (output, errors) == ("K\\xe4se\n", "error: no \\xe4rger\n")
 
 
+@pytest.mark.slow
 def test_names_of_files_in_an_ascii_locale(run, tmp_path):
     for name in ("Käse", "Brot"):
         (tmp_path / "fotos" / name).mkdir(parents=True)

@@ -89,6 +89,7 @@ def test_a_terminal_shows_what_the_log_shows(tmp_path):
     assert lines[-1][-1] == "0:00:00"
 
 
+@pytest.mark.slow
 def test_control_c_amid_a_bar(tmp_path):
     code, received = run_in_terminal(tmp_path, FLAGS, stop_at=b"/80]")
     assert code == 130

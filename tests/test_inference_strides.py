@@ -129,6 +129,18 @@ def test_what_reads_all_positions_keeps_them():
     assert strided(form_of(size_dependent)) == [(3, 2), (1, 2)]
 
 
+def test_sums_of_maps_with_vectors_and_with_themselves():
+    def build(image):
+        x = conv(4, 3)(image)
+        vector = keras.layers.GlobalAveragePooling2D()(x)
+        column = keras.layers.GlobalMaxPooling2D(keepdims=True)(x)
+        x = keras.layers.Add()([conv(4, 1)(x), vector])
+        x = keras.layers.Add()([x, x, column])
+        return conv(4, 1, 2)(x)
+
+    assert count(form_of(build), Subsampling) == 3
+
+
 def test_what_the_model_gives_is_whole():
     image = keras.Input((9, 9, 3))
     pool = keras.layers.GlobalAveragePooling2D()(conv(4, 3)(image))

@@ -73,7 +73,8 @@ def _operation(call, read):
         if getattr(layer, "draw", None) == "batch":
             branch *= layer.survival
         return Sum(read, made, (shortcut, branch), layer.activation)
-    if call.rank == 4 and type(layer) is keras.layers.Add:
+    are_maps = all(len(tensor.shape) == 4 for tensor in call.arguments.keras_tensors)
+    if are_maps and type(layer) is keras.layers.Add:
         return Sum(read, made, (1.0,) * len(read), None)
     if call.rank == 4 and type(layer) is layers.FractalJoin:
         columns = len(call.arguments.args[0])  # a draw may follow, which inference does not read

@@ -46,7 +46,8 @@ def propagate_strides(operations, kept):
     for operation in operations:
         for value in operation.inputs:
             readers[value].append(operation)
-    numbers = itertools.count(1 + max(itertools.chain(kept, readers)))
+    made = (value for operation in operations for value in operation.outputs)
+    numbers = itertools.count(1 + max(itertools.chain(kept, readers, made)))
     moved: list[Operation] = []
     for operation in reversed(operations):
         moved.append(operation)
