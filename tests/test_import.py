@@ -56,7 +56,6 @@ def test_the_package_works_without_what_it_can_do_without(run_python):
 ONEDNN = """
 import keras_resnets
 from tensorflow.python.util import _pywrap_util_port
-from slow import first
 print(_pywrap_util_port.IsMklEnabled())
 """
 
