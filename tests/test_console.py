@@ -59,6 +59,7 @@ def run_in_terminal(folder, arguments, stop_at=None):
     return process.wait(timeout=300), received.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_what_the_log_shows(tmp_path):
     code, received = run_in_terminal(tmp_path, FLAGS)
     assert code == 0, received

@@ -29,6 +29,7 @@ def weights(run):
     return keras.saving.load_model(run / "last.keras").get_weights()
 
 
+@pytest.mark.slow
 def test_arrays_and_a_dataset_of_them_are_trained_on(arrays, tmp_path):
     stream = tf.data.Dataset.from_tensor_slices(arrays)
     splits = {

@@ -68,6 +68,7 @@ def checkout(tmp_path, rng):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_commands_run(checkout):
     lines = commands()
     assert len(lines) >= 5
