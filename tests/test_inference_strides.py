@@ -40,6 +40,8 @@ def test_the_first_papers_bottlenecks(side):
     form = assert_same(randomize(model), images_for(model, 2))
     assert strided(form) == [(7, 2), (3, 2), (3, 2), (3, 2)]  # before: six of 1x1
     assert count(form, Subsampling) == 3  # the shortcut of each stage's last block
+    whole = InferenceForm(model, in_strides=False)
+    assert strided(whole) == [(7, 2)] + [(1, 2)] * 6
 
 
 def test_a_tenth_of_resnet50_is_never_read():

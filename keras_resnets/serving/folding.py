@@ -8,7 +8,6 @@ import numpy as np
 
 from keras_resnets import layers
 from keras_resnets.serving.operations import Convolution, Dense, LayerCall, Operation, Scale, Sum
-from keras_resnets.serving.strides import propagate_strides
 
 _CONVOLUTIONS = (layers.Conv2D, keras.layers.Conv2D)
 _BATCH_NORMS = (layers.BatchNormalization, keras.layers.BatchNormalization)
@@ -39,7 +38,7 @@ def fold(graph, kept):
     _fold_padding(operations, kept)
     _fold_scales(operations, kept)
     _fold_factors(operations, kept)
-    return propagate_strides(operations, kept), kept
+    return operations, kept
 
 
 def _translate(calls):

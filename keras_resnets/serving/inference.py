@@ -7,6 +7,7 @@ from keras_resnets.checks import check_choice
 from keras_resnets.errors import UserError
 from keras_resnets.serving.flat_graph import flatten
 from keras_resnets.serving.folding import fold
+from keras_resnets.serving.strides import propagate_strides
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -17,8 +18,7 @@ class InferenceForm:
     A batch norm behind a convolution whose only reader it is becomes part of its kernel and bias,
     wherever in the graph the two are: after each convolution in post-activated nets, from one
     convolution of a block to the next in pre-activated ones. Symmetric padding is inside the
-    convolution op, and what only strided 1x1 convolutions read is computed at the positions that
-    they read. Stochastic depth's survival and the mean of a FractalNet's join go into the
+    convolution op. Stochastic depth's survival and the mean of a FractalNet's join go into the
     kernels before them where they can; what only trains is gone. Layers of other kinds compute as
     they are, in float32 where they are not Keras' or this package's.
 
@@ -27,6 +27,8 @@ class InferenceForm:
         precision: `"float32"`, or `"bfloat16"` for maps and kernels of 16 bits; what follows the
             last map, the pooled features and the classifier, is float32 in both. Defaults to
             `"float32"`.
+        in_strides: Boolean, whether what only strided 1x1 convolutions read is computed at the
+            positions that they read alone. Defaults to `True`.
 
     Call arguments:
         images: Tensor `(batch, height, width, channels)` as the model takes it.
@@ -42,7 +44,7 @@ class InferenceForm:
             is not legal.
     """
 
-    def __init__(self, model, precision="float32"):
+    def __init__(self, model, precision="float32", in_strides=True):
         check_choice("precision", precision, PRECISIONS)
         graph = flatten(model)
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
@@ -54,6 +56,8 @@ class InferenceForm:
         features = _features_of(graph)
         kept = [*graph.outputs] if features is None else [*graph.outputs, features]
         self.operations, self._kept = fold(graph, kept)
+        if in_strides:
+            self.operations = propagate_strides(self.operations, self._kept)
         self._dtype = tf.dtypes.as_dtype(precision)
         # Signatures call one function that is not put into each of them: the kernels are constants.
         image = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)

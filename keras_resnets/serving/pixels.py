@@ -18,6 +18,7 @@ class PixelNetwork:
     Args:
         model: `Network` or `keras.Model`, as for `export`.
         precision: As for `InferenceForm`. Defaults to `"float32"`.
+        in_strides: As for `InferenceForm`. Defaults to `True`.
 
     Attributes:
         form: The `InferenceForm` of the model.
@@ -33,14 +34,14 @@ class PixelNetwork:
             softmax and sigmoid.
     """
 
-    def __init__(self, model, precision="float32"):
+    def __init__(self, model, precision="float32", in_strides=True):
         kind = output_kind(model)
         self._are_logits, self.kind = kind == "logits", "softmax" if kind == "logits" else kind
         self.preprocessing = fixed_size_preprocessing(model)
         size = self.preprocessing.crop or self.preprocessing.resize
         self.shape = (*size, self.preprocessing.channels)
         self._model, self.precision = in_float32(model), precision
-        self.form = InferenceForm(self._model, precision)
+        self.form = InferenceForm(self._model, precision, in_strides)
         self.function = self._function()
 
     def _function(self):
