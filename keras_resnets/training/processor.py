@@ -13,8 +13,8 @@ INSTRUCTIONS = {
 def lacks(policy, cpuinfo=CPUINFO):
     """Whether the CPU has no instructions for a precision, so that float32 is faster.
 
-    ResNet-20 trains 5.8 times as fast in float32 as in mixed_bfloat16 on two cores of an AMD Zen 3,
-    which has none; on an EPYC with avx512_bf16 mixed_bfloat16 is 1.5 times as fast.
+    ResNet-20 trains about ten times as fast in float32 as in mixed_bfloat16 on two cores of an AMD
+    Zen 3, which has none; on an EPYC with avx512_bf16 mixed_bfloat16 is 1.5 times as fast.
 
     Args:
         policy: String, a Keras dtype policy.
