@@ -55,7 +55,7 @@ def propagate_strides(operations, kept):
         steps = {_steps(one) for one in read_by}
         if len(steps) != 1 or steps == {EACH} or set(kept).intersection(operation.outputs):
             continue
-        if _is_convolution(operation):
+        if _takes_strides(operation):
             _stride(operation, *steps)
         elif _is_pointwise(operation):
             samplings = [
@@ -81,7 +81,7 @@ def _steps(reader):
     return tuple(reader.strides) if is_small and isinstance(reader.padding, str) else EACH
 
 
-def _is_convolution(operation):
+def _takes_strides(operation):
     """Whether it is one whose padding does not depend on the size of its map."""
     is_convolution = isinstance(operation, Convolution)
     return is_convolution and (operation.padding != "SAME" or tuple(operation.strides) == EACH)
