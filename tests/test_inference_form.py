@@ -49,13 +49,18 @@ MEMBERS = {
 
 
 def randomize(model, seed=0):
-    """Statistics, factors and summands as no initializer makes them."""
+    """Statistics, factors and summands as no initializer makes them.
+
+    The factors of a thousand layers are small, or their maps grow beyond float32.
+    """
     rng = np.random.default_rng(seed)
+    gain = 1.0 if len(model.layers) < 1500 else 0.2
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             for variable in layer.weights:
                 low = 0.3 if "variance" in variable.name or "gamma" in variable.name else -0.7
-                variable.assign(rng.uniform(low, low + 1.4, variable.shape))
+                values = rng.uniform(low, low + 1.4, variable.shape)
+                variable.assign(gain * values if "gamma" in variable.name else values)
     return model
 
 

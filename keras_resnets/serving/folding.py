@@ -38,6 +38,7 @@ def fold(graph, kept):
     _fold_padding(operations, kept)
     _fold_scales(operations, kept)
     _fold_factors(operations, kept)
+    _keep_slopes(operations)
     return operations, kept
 
 
@@ -196,3 +197,30 @@ def _fold_factors(operations, kept):
                 1.0 if factor != 1 and math.isfinite(factor) and scaled(value, factor) else factor
                 for value, factor in zip(operation.inputs, operation.factors, strict=True)
             )
+
+
+def _keep_slopes(operations):
+    """Convolutions that are summed before what may be a leaky ReLU are not fused with it.
+
+    oneDNN's fused operation has a slope of 0.2, whatever the layer's is.
+    """
+    makers = _makers(operations)
+    for operation in operations:
+        if not isinstance(operation, Sum):
+            continue
+        readers = [one for one in operations if operation.outputs[0] in one.inputs]
+        plain = (None, keras.activations.linear, keras.activations.relu)
+        if operation.activation in plain and not any(map(_may_leak, readers)):
+            continue
+        for maker in map(makers.get, operation.inputs):
+            if isinstance(maker, Convolution):
+                maker.is_fused = False
+
+
+def _may_leak(operation):
+    if not isinstance(operation, LayerCall):
+        return False
+    layer = operation.call.layer
+    if type(layer) is keras.layers.ReLU:
+        return bool(layer.negative_slope)
+    return not _keeps_scale(layer)

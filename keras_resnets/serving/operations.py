@@ -33,6 +33,7 @@ class Convolution(Operation):
         strides: Pair of ints.
         dilation: Pair of ints.
         padding: As `tf.nn.conv2d` takes it.
+        is_fused: Boolean, whether TensorFlow may fuse the bias and what follows it.
     """
 
     kernel: np.ndarray
@@ -40,6 +41,7 @@ class Convolution(Operation):
     strides: tuple[int, int]
     dilation: tuple[int, int]
     padding: Any
+    is_fused: bool = True
 
     def then(self, scale, shift):
         """Takes over what follows: factors and summands, numbers or one for each channel."""
@@ -58,7 +60,8 @@ class Convolution(Operation):
         # Without oneDNN TensorFlow fuses a grouped convolution with a BiasAdd too, and then has no
         # kernel for it ("Fused conv implementation does not support grouped convolutions").
         is_grouped = images.shape[-1] != kernel.shape[2]
-        return [maps + bias if is_grouped else tf.nn.bias_add(maps, bias)]
+        is_apart = is_grouped or not self.is_fused
+        return [maps + bias if is_apart else tf.nn.bias_add(maps, bias)]
 
 
 @dataclasses.dataclass(eq=False)
