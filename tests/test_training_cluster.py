@@ -8,7 +8,7 @@ import time
 import pytest
 
 from keras_resnets.errors import UserError
-from keras_resnets.training import make_strategy
+from keras_resnets.training import Recipe, hosts, make_strategy, train
 from keras_resnets.training.cluster import Cluster, find_cluster, wait_for_all
 
 GOOD = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 1}}
@@ -117,3 +117,16 @@ def test_strategies_that_do_not_fit_the_cluster(monkeypatch):
             make_strategy(name)
     with pytest.raises(UserError, match="`logical_devices` must be in 1..64, and 1 with"):
         make_strategy("auto", 2)
+
+
+def test_what_no_worker_is_waited_for_with(tmp_path, monkeypatch):
+    """The flags and TF_CONFIG say it, before the other worker has come."""
+    monkeypatch.setenv("TF_CONFIG", json.dumps(GOOD))
+    monkeypatch.setattr(hosts, "make_strategy", None)
+    count = len(GOOD["cluster"]["worker"])
+    recipe = Recipe(model="resnet20", dataset="digits", batch_size=count + 1)
+    with pytest.raises(UserError, match=f"must be divisible by the {count} workers"):
+        train(recipe, tmp_path / "run")
+    with pytest.raises(UserError, match="Unknown model 'resnet21'"):
+        train(Recipe(model="resnet21", dataset="digits"), tmp_path / "run")
+    assert not list(tmp_path.iterdir())

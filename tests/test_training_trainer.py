@@ -232,6 +232,10 @@ def test_an_optimizer_that_is_not_finite_is_not_saved():
         ({"option": ("dept=8",)}, "has no option `dept`"),
         ({"batch_size": 256}, "`batch_size` must be at most the 128 training images"),
         ({"dataset": "/no/such/folder"}, "There is no folder"),
+        ({"dataset": "/no/such/folder", "option": ("dept=8",)}, "has no option `dept`"),
+        ({"augment": ("lighting",)}, "it needs RGB images"),
+        ({"augment": ("keras:CenterCrop:height=4:width=6",)}, "must end in images of 8x8 pixels"),
+        ({"accumulate_steps": 9, "epochs": 2}, "`accumulate_steps` must be at most the 8 steps"),
     ],
 )
 def test_a_bad_recipe_writes_nothing(changes, message, tmp_path):

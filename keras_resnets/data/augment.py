@@ -131,7 +131,8 @@ def check(chosen, shape, context):
         context: `Context`.
 
     Raises:
-        ValueError: If an operation cannot be applied to such images.
+        ValueError: If an operation cannot be applied to such images, or their last size is not the
+            context's.
     """
     images = tf.zeros((1, *shape), tf.uint8)
     for operation in chosen:
@@ -144,7 +145,7 @@ def check(chosen, shape, context):
         except tf.errors.OpError as error:
             raise UserError(f"{refusal}: {errors.error_line(error)}") from error
         except Exception as error:  # whatever an operation of the user's own raises
-            text = " ".join(str(error).split())
+            text = " ".join((str(error).strip().splitlines() or [""])[-1].split())
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             raise UserError(f"{refusal}: {kind}{text}") from error
         if not tf.is_tensor(images) or images.shape.rank != 4 or images.shape[-1] != shape[-1]:
@@ -153,6 +154,12 @@ def check(chosen, shape, context):
                 f"`augment`: {operation} must return images (batch, height, width, {shape[-1]}). "
                 f"Received: {made}"
             )
+    if tuple(images.shape[1:3]) != context.image_size:
+        wanted, made = ("x".join(map(str, s)) for s in (context.image_size, images.shape[1:3]))
+        raise UserError(
+            f"`augment` must end in images of {wanted} pixels, as the network takes them: put "
+            f"`resize` behind what changes their size. Received: images of {made}"
+        )
 
 
 def draw(chosen, seed, epoch, count):

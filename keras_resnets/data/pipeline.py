@@ -99,22 +99,7 @@ def training_dataset(
     must("labels", labels, not mixing or labels == "one_hot", "'one_hot' with `mix`")
     most = source.num_examples
     must("batch_size", batch_size, batch_size <= most, f"at most the {most} training images")
-    image_size = image_size or (source.image_shape and source.image_shape[:2])
-    if not image_size:
-        raise UserError(f"`image_size` is needed, as the images of {source.name} differ in size")
-    is_pair = isinstance(image_size, list | tuple) and len(image_size) == 2
-    is_pair = is_pair and all(map(is_count, image_size))
-    must("image_size", image_size, is_pair, "(height, width) in pixels")
-    context = Context(
-        tuple(image_size), tuple(255.0 * mean for mean in preprocessing.mean)
-    )
-    operations = fitting(operations, source.image_shape is not None)
-    # Pictures of several shapes go alone until an operation has made them one size.
-    first = 1 + [operation.makes_size for operation in operations].index(True)
-    if source.image_shape:
-        augmentation.check(operations, source.image_shape, context)
-    else:
-        augmentation.check(operations[first:], (*context.image_size, source.channels), context)
+    operations, first, context = plan_augmentation(operations, source, preprocessing, image_size)
     steps = source.num_examples // batch_size
     used = steps * batch_size
     must("first_step", first_step, first_step in range(steps), f"in 0..{steps - 1}")
@@ -180,6 +165,41 @@ def training_dataset(
         count = _count(repeat) * steps
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
     return deterministic(dataset)
+
+
+def plan_augmentation(operations, source, preprocessing, image_size=None):
+    """The operations that bring a source's images to a size, tried on a black image.
+
+    Args:
+        operations: Tuple of `Operation`.
+        source: `Source` of the training images.
+        preprocessing: `Preprocessing` of the network.
+        image_size: `(height, width)`. Defaults to the images' own size.
+
+    Returns:
+        Tuple of the operations, how many of them are done before images make a batch where these
+        come one by one, and the operations' `Context`.
+
+    Raises:
+        ValueError: If there is no size, or an operation cannot be applied to the images.
+    """
+    image_size = image_size or (source.image_shape and source.image_shape[:2])
+    if not image_size:
+        raise UserError(f"`image_size` is needed, as the images of {source.name} differ in size")
+    is_pair = isinstance(image_size, list | tuple) and len(image_size) == 2
+    is_pair = is_pair and all(map(is_count, image_size))
+    must("image_size", image_size, is_pair, "(height, width) in pixels")
+    context = Context(
+        tuple(image_size), tuple(255.0 * mean for mean in preprocessing.mean)
+    )
+    operations = fitting(operations, source.image_shape is not None)
+    # Pictures of several shapes go alone until an operation has made them one size.
+    first = 1 + [operation.makes_size for operation in operations].index(True)
+    if source.image_shape:
+        augmentation.check(operations, source.image_shape, context)
+    else:
+        augmentation.check(operations[first:], (*context.image_size, source.channels), context)
+    return operations, first, context
 
 
 def fitting(operations, exact):

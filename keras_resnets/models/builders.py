@@ -96,6 +96,15 @@ def options_of(name: str) -> dict[str, Any]:
     return {key: parameter.default for key, parameter in parameters.items()}
 
 
+def check_options(name: str, options: dict[str, Any]) -> None:
+    """Raises ValueError unless a registered model has options of these names that it does not fix.
+
+    Their values are checked when it is built: some depend on each other.
+    """
+    builder: Any = registry.find(name)
+    _checked(builder.__name__, builder.options, builder.fixed, builder.family, options)
+
+
 def _make_builder(name, registry_name, options, family_name, fixed, is_variant):
     def build(given, layer_order=FORMAT):
         chosen = options(**_checked(name, options, fixed, family_name, given))

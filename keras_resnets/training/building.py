@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from keras_resnets.checks import must
 from keras_resnets.models.policies import dtype_policy
 from keras_resnets.training.initial import full_epoch, make_network, open_splits
 from keras_resnets.training.kinds import OPTIMIZERS
@@ -75,8 +76,12 @@ def schedule_of(recipe, steps):
         `keras.optimizers.schedules.LearningRateSchedule`.
 
     Raises:
-        UserError: If the warm-up is longer than a schedule whose rates depend on its length.
+        UserError: If the warm-up is longer than a schedule whose rates depend on its length, or the
+            run is shorter than one update.
     """
+    most = steps * recipe.epochs
+    legal = f"at most the {most} steps of the run"
+    must("accumulate_steps", recipe.accumulate_steps, recipe.accumulate_steps <= most, legal)
     names = (
         "epochs", "boundaries", "decay_factor", "decay_epochs", "staircase", "lr_end", "power",
         "warmup_epochs", "warmup_steps", "warmup_lr", "schedule_epochs",

@@ -166,12 +166,18 @@ def connect(recipe):
         UserError: If the environment or a flag does not fit, or workers have other flags.
         OSError: If the others cannot be reached.
     """
-    if not cluster_for(recipe.strategy):
+    cluster = cluster_for(recipe.strategy)
+    if not cluster:
         return Hosts(tf.distribute.get_strategy())
     if recipe.log_gradients:
         raise UserError(
             "`log_gradients` must be 0 with several workers. "
             f"Received: log_gradients={recipe.log_gradients}"
+        )
+    if recipe.batch_size % len(cluster.workers):
+        raise UserError(
+            f"`batch_size` must be divisible by the {len(cluster.workers)} workers. "
+            f"Received: batch_size={recipe.batch_size}"
         )
     hosts = Hosts(make_strategy(recipe.strategy, recipe.logical_devices))
     flags = dataclasses.replace(recipe, data_dir="", download=False).to_json()

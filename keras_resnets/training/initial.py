@@ -4,7 +4,9 @@ import dataclasses
 
 from keras_resnets import data
 from keras_resnets.checks import must
+from keras_resnets.data.pipeline import plan_augmentation
 from keras_resnets.models import Preprocessing, create_model
+from keras_resnets.models.builders import check_options
 from keras_resnets.models.freezing import freeze
 from keras_resnets.models.stems import STEMS
 from keras_resnets.training.recipe_values import parse_sizes
@@ -12,6 +14,25 @@ from keras_resnets.training.recipe_values import parse_sizes
 DEFAULT_SIZE = STEMS["imagenet"].default_shape[:2]
 # The share of an image's shorter side that the central crop keeps: 224 of 256.
 CROP_SHARE = 0.875
+
+
+def check_network(recipe):
+    """Raises UserError for a model that there is not, or options that it does not have."""
+    check_options(recipe.model, recipe.model_options())
+
+
+def check_augmentation(recipe, source, preprocessing, size):
+    """Raises UserError for operations that cannot be applied to the images of a run.
+
+    Args:
+        recipe: `Recipe`.
+        source: `data.Source` of the training images.
+        preprocessing: `Preprocessing` of the network.
+        size: `(height, width)` of the input.
+    """
+    operations = data.parse_augment(recipe.augment)
+    for _, own in training_sizes(recipe, size):
+        plan_augmentation(operations, source, preprocessing, own)
 
 
 def open_splits(recipe, parts=data.Splits._fields):

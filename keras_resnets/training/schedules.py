@@ -200,7 +200,7 @@ def _piecewise(learning_rate, steps, factor):
 def _one_cycle(learning_rate, lr_end, steps, warmup_steps, warmup_lr):
     end = lr_end / learning_rate
     if not warmup_steps:
-        return CosineDecay(learning_rate, steps, end)
+        return CosineDecay(learning_rate, max(steps, 1), end)
     return CosineDecay(
         warmup_lr or learning_rate * ONE_CYCLE_START,
         max(steps - warmup_steps, 1),

@@ -15,6 +15,8 @@ from keras_resnets.training.console import announce
 from keras_resnets.training.distribution import make_strategy
 from keras_resnets.training.hosts import Hosts, connect
 from keras_resnets.training.initial import (
+    check_augmentation,
+    check_network,
     full_epoch,
     input_size,
     make_preprocessing,
@@ -60,6 +62,7 @@ def train(recipe, run_dir, splits=None):
         SystemExit: After SIGTERM, with code 143.
     """
     RunDirectory(run_dir).check(recipe)
+    check_network(recipe)
     hosts = connect(recipe)
     run = hosts.run_directory(run_dir)
     try:
@@ -115,6 +118,8 @@ def _train(recipe, run, splits, hosts):
     hosts.require_same(str(images), f"images of {splits.train.name}")
     if start.path:
         _require_same_images(start, splits.train, steps, run, images)
+    else:
+        check_augmentation(recipe, splits.train, preprocessing, size)
     keras.utils.set_random_seed(recipe.seed)
     model = build(recipe, splits.train, preprocessing, size, strategy, steps, start)
     if hosts.is_chief:
