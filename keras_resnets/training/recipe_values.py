@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_resnets.checks import must
 from keras_resnets.data import parse_augment, parse_mix
-from keras_resnets.data.foreign import literal
 from keras_resnets.data.recorded import is_lost, is_own, record
+from keras_resnets.data.texts import literal, split_list
 from keras_resnets.errors import UserError
 
 
@@ -132,7 +132,7 @@ def as_type(field, value):
 
 def _split(value):
     """A string with commas as the flag takes it; anything else as it is."""
-    return [entry for entry in value.split(",") if entry] if isinstance(value, str) else value
+    return split_list(value) if isinstance(value, str) else value
 
 
 def _entries(options):
