@@ -117,6 +117,8 @@ def test_in_the_pipeline_threads_do_not_matter(photos):
         ("aug_mix:p=2", "`p` of aug_mix:p=2 must be in 0..1"),
         ("flop", "aug_mix, grid_mask, channel_shuffle"),
         (Grey, "Received: <class"),
+        (keras.layers.MixUp(), "`mix` takes mixup and cutmix. Received: 'MixUp'"),
+        (keras.layers.CutMix(), "`mix` takes mixup and cutmix. Received: 'CutMix'"),
     ],
 )
 def test_bad_descriptions_in_one_line(description, message):

@@ -93,6 +93,7 @@ def test_model_options():
     "changes",
     [
         {"batch_size": 0},
+        {"batch_size": 1, "mix": "mixup"},
         {"epochs": 0},
         {"epochs": 10**20},
         {"steps_per_epoch": 2**31},

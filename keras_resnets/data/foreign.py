@@ -142,11 +142,7 @@ def parse(description):
     module, name = ("keras_cv", WORDS[word]) if word in WORDS else (word, (pairs or [""])[0])
     if word in MODULES:
         word, pairs = f"{word}:{name}", pairs[1:]
-    if name in _OF_BATCHES:
-        raise UserError(
-            f"`augment` must hold operations on single images: `mix` takes mixup and cutmix. "
-            f"Received: {description!r}"
-        )
+    _check_single(name in _OF_BATCHES, description)
     kind = _find(module, name, description)
     arguments = {key: literal(text) for key, _, text in (pair.partition("=") for pair in pairs)}
     p = arguments.pop("p", 1.0)
@@ -168,11 +164,26 @@ def parse(description):
 
 
 def wrap(function):
-    """An `EachImage` of a Keras layer or a function, or `None` for what is neither."""
+    """An `EachImage` of a Keras layer or a function, or `None` for what is neither.
+
+    Raises:
+        UserError: If the layer mixes batches.
+    """
     if not callable(function) or isinstance(function, type):
         return None
     name = getattr(function, "__name__", type(function).__name__)
+    kinds = type(function).__mro__
+    mixes = any(k.__name__ in _OF_BATCHES and k.__module__.startswith("keras") for k in kinds)
+    _check_single(mixes, name)
     return EachImage(function=function, description=name)
+
+
+def _check_single(mixes, description):
+    if mixes:  # a batch of one would be mixed with itself
+        raise UserError(
+            f"`augment` must hold operations on single images: `mix` takes mixup and cutmix. "
+            f"Received: {description!r}"
+        )
 
 
 def _find(module, name, description):

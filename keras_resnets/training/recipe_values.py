@@ -61,7 +61,7 @@ def parse_sizes(entries):
 
 
 def check_operations(recipe, lost=False):
-    """Raises UserError unless the operations of a recipe can be made.
+    """Raises UserError unless the operations of a recipe can be made, and batches be mixed.
 
     Args:
         recipe: `Recipe`.
@@ -70,6 +70,8 @@ def check_operations(recipe, lost=False):
     """
     for name, parse in _OPERATIONS.items():
         parse([entry for entry in getattr(recipe, name) if not (lost and is_lost(entry))])
+    is_legal = recipe.batch_size > 1 or not recipe.mix  # an image would be its own partner
+    must("batch_size", recipe.batch_size, is_legal, "2 or more with `mix`")
 
 
 def flag_lines(recipe):
