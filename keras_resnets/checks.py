@@ -1,6 +1,7 @@
 """Checks of values that many functions and options have in common. All raise in one line."""
 
 import dataclasses
+import numbers
 import types
 import typing
 from collections.abc import Callable
@@ -24,6 +25,11 @@ class Legal:
 def is_number(value):
     """Whether `value` is an int or a float, and finite; `True` and `False` are not numbers."""
     return type(value) in (int, float) and abs(value) < float("inf")
+
+
+def is_real(value):
+    """Whether `value` is a number of Python or NumPy, `inf` and `nan` too."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def is_count(value):

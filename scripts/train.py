@@ -16,7 +16,7 @@ DEFINE = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     bool: flags.DEFINE_boolean,
-    tuple: flags.DEFINE_list,
+    tuple: flags.DEFINE_string,  # `Recipe` knows which commas part it
 }
 FLAGS = flags.FLAGS
 
@@ -26,6 +26,7 @@ def define_flags():
     for field in dataclasses.fields(Recipe):
         required = field.default is dataclasses.MISSING
         default = None if required else field.default
+        default = "" if default == () else default
         text = field.metadata["help"]
         if field.metadata.get("choices"):
             flags.DEFINE_enum(field.name, default, field.metadata["choices"], text)

@@ -112,9 +112,13 @@ def test_in_the_pipeline_threads_do_not_matter(photos):
         ("keras:Layers", "must name a layer of keras.layers"),
         ("keras_cv:MixUp:alpha=0.2", "`mix` takes mixup and cutmix"),
         ("aug_mix:depth=3", "'aug_mix:depth=3' of `augment` cannot be made"),
+        ("jpeg_quality:p=0.5", "give the factor of jpeg_quality, as in jpeg_quality:factor=(50, 9"),
+        ("keras_cv:RandomChannelShift", "as in keras_cv:RandomChannelShift:factor=0.3. Received"),
         ("aug_mix:p=2", "`p` of aug_mix:p=2 must be in 0..1"),
         ("flop", "aug_mix, grid_mask, channel_shuffle"),
         (Grey, "Received: <class"),
+        (keras.layers.MixUp(), "`mix` takes mixup and cutmix. Received: 'MixUp'"),
+        (keras.layers.CutMix(), "`mix` takes mixup and cutmix. Received: 'CutMix'"),
     ],
 )
 def test_bad_descriptions_in_one_line(description, message):

@@ -128,6 +128,16 @@ def test_a_list_of_files(listed):
     names = [line.rpartition(",")[0] for line in lines]
     path.write_text("\n".join(["file,label", *names]), encoding="utf-8")
     assert sum(map(len, data.load_splits(path))) == 12
+    path = folder / "LIST.CSV"
+    path.write_text("\n".join(["file, label, split", *lines]), encoding="utf-8")
+    assert sum(map(len, data.load_splits(str(path)))) == 12
+
+
+def test_a_list_in_the_working_directory_by_its_bare_name(listed, monkeypatch):
+    folder, lines, _ = listed
+    (folder / "LIST.CSV").write_text("\n".join(["file,label,split", *lines]), encoding="utf-8")
+    monkeypatch.chdir(folder)
+    assert sum(map(len, data.load_splits("LIST.CSV"))) == 12
 
 
 @pytest.mark.parametrize(
@@ -139,9 +149,15 @@ def test_a_list_of_files(listed):
         ("file,label\nnone.png,cat\n", "line 2: there is no file .*none.png"),
         ("file,label\nlist.csv,\n", "line 2 must name a file, a label, and a split of train, val"),
         ("file,label,split\nlist.csv,cat,dev\n", "line 2 must name a file"),
+        ("file,label\n\nlist.csv,a\n\nnone.png,cat\n", "line 5: there is no file .*none.png"),
+        ('file,label\nlist.csv,"a\nb"\nnone.png,cat\n', "line 4: there is no file .*none.png"),
+        (
+            "file,label\nlist.csv,a\n./list.csv,a\n./list.csv,b\n",
+            "one label in a split. Received: ./list.csv of 'a' in line 2 and of 'b' in line 4",
+        ),
         ("file,label\nlist.csv,cat\n", "must name two classes or more. Received: cat"),
-        ("file,label,split\nlist.csv,a,val\nlist.csv,b,val\n", "must have rows of the split train"),
-        ("file,label\nlist.csv,a\nlist.csv,b\n", "2 of 2 images cannot be used: .*list.csv"),
+        ("file,label,split\nlist.csv,a,val\nlist.csv,b,test\n", "must have rows of the split"),
+        ("file,label,split\nlist.csv,a,train\nlist.csv,b,val\n", "2 of 2 images cannot be used"),
     ],
 )
 def test_lists_that_cannot_be_used(text, words, tmp_path):

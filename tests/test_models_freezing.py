@@ -73,6 +73,8 @@ def test_refuses():
     model = network()
     with pytest.raises(UserError, match="`freeze` must be of stem, stage1, stage2, stage3, back"):
         keras_resnets.freeze(model, "stage4")
+    with pytest.raises(UserError, match="stage3, backbone. Received: freeze='batch_norm'"):
+        keras_resnets.freeze(network(norm="group"), "batch_norm")
     headless = network(include_top=False)
     with pytest.raises(UserError, match="`freeze` must leave something to train. Rec.*backbone"):
         keras_resnets.freeze(headless, "backbone")

@@ -98,9 +98,34 @@ for copy in norm.moving_mean.value.values:
     np.testing.assert_array_equal(copy, saved.moving_mean)
 """
 
+EQUAL_COPIES = """
+import keras, numpy as np, tensorflow as tf
+from keras_resnets.layers.normalization import average_copies
+from keras_resnets.models import several_hosts
+from keras_resnets.training import make_strategy
+values = np.random.default_rng(0).uniform(-10, 10, 1000).astype("float32")
+several_hosts.is_on_several_hosts = lambda strategy: True  # its three replicas stand for hosts
+strategy = make_strategy("mirrored", 3)
+with strategy.scope():
+    statistics = keras.Variable(values, trainable=False, aggregation="mean")
+average_copies(statistics)
+np.testing.assert_array_equal(statistics, values)
+several_hosts.mean_over_hosts(strategy, [statistics])
+np.testing.assert_array_equal(statistics, values)
+for place, copy in enumerate(statistics.value.values):
+    copy.assign(values + place)
+average_copies(statistics)
+for copy in statistics.value.values:
+    np.testing.assert_allclose(copy, values + 1, atol=1e-5)
+"""
+
 
 def test_a_composed_model_saves_averaged_statistics(run_code):
     run_code(COMPOSED)
+
+
+def test_equal_statistics_of_three_replicas_stay_to_the_last_bit(run_code):
+    run_code(EQUAL_COPIES)
 
 
 def test_one_step_on_two_devices_is_one_step_on_one(run_code):

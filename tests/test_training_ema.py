@@ -156,5 +156,16 @@ def test_recalibration_refuses(images):
         recalibrate_batch_norm(model, [])
     with pytest.raises(UserError, match="`steps` must be"):
         recalibrate_batch_norm(model, [images], 0)
+    before = weights(model)
+    for wrong, shape in (
+        (images, r"\(8, 8, 1\)"),
+        ([images, images[:, :4]], rf"\({len(images)}, 4, 8, 1\)"),
+        ([np.repeat(images, 3, -1)], rf"\({len(images)}, 8, 8, 3\)"),
+    ):
+        words = rf"images \(None, 8, 8, 1\): .* \[images\]. Received: a batch of shape {shape}"
+        with pytest.raises(UserError, match=words):
+            recalibrate_batch_norm(model, wrong)
+    for path, value in weights(model).items():
+        np.testing.assert_array_equal(value, before[path])
     with pytest.raises(UserError, match="no trainable batch normalization"):
         recalibrate_batch_norm(network("sgd", norm="group"), [images])

@@ -241,6 +241,11 @@ def test_config():
 BAD = [
     (SGD, {"weight_decay": -1e-4}),
     (SGD, {"weight_decay": float("nan")}),
+    (SGD, {"weight_decay": "1"}),
+    (SGD, {"momentum": 1.5}),
+    (SGD, {"momentum": "0.9"}),
+    (SGD, {"ema_decay": "0.9"}),
+    (SGD, {"backbone_lr": None}),
     (SGD, {"decay": "none"}),
     (SGD, {"momentum_form": "caffe"}),
     (SGD, {"clip_norm": -1.0}),
@@ -249,7 +254,9 @@ BAD = [
     (AdamW, {"ema_decay": 1.0}),
     (AdamW, {"beta_1": 1.0}),
     (LAMB, {"beta_2": -0.1}),
+    (AdamW, {"beta_1": "0.9"}),
     (AdamW, {"epsilon": 0.0}),
+    (LAMB, {"epsilon": None}),
 ]
 
 

@@ -69,6 +69,14 @@ def test_flag_lines_give_the_recipe_back(path, parse, tmp_path):
     assert Recipe.load(copy) == recipe
 
 
+def test_commas_within_brackets_part_nothing(parse, tmp_path):
+    recipe = Recipe(**SIMPLE, augment=["keras:RandomRotation:factor=(-0.1, 0.1)", "flip:p=0.5"])
+    copy = tmp_path / "flags.txt"
+    copy.write_text("\n".join(recipe.flag_lines()))
+    assert parse(f"--flagfile={copy}") == recipe
+    assert dataclasses.replace(recipe, augment=", ".join(recipe.augment)) == recipe
+
+
 def test_model_options():
     recipe = Recipe(
         **SIMPLE, option=("width=4", "norm=sync_batch", "zero_init_residual=true", "a=(1, 2)")
@@ -85,6 +93,7 @@ def test_model_options():
     "changes",
     [
         {"batch_size": 0},
+        {"batch_size": 1, "mix": "mixup"},
         {"epochs": 0},
         {"epochs": 10**20},
         {"steps_per_epoch": 2**31},

@@ -59,6 +59,8 @@ def test_paths_and_epochs_may_change(run):
     moved = dataclasses.replace(RECIPE, dataset="/old/photos")
     run.prepare(moved, ["cpu"])
     run.check(dataclasses.replace(RECIPE, dataset="/new/photos"))
+    run.prepare(dataclasses.replace(RECIPE, dataset="a.csv"), ["cpu"])
+    run.check(dataclasses.replace(RECIPE, dataset="/new/a.CSV"))
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):

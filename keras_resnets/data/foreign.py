@@ -6,7 +6,6 @@ by the random numbers of its image: results depend on (seed, epoch, index) alone
 another way is refused.
 """
 
-import ast
 import contextlib
 import dataclasses
 import functools
@@ -22,6 +21,7 @@ import tensorflow as tf
 
 from keras_resnets.data.operations import Operation
 from keras_resnets.data.randomness import keyed_seeds
+from keras_resnets.data.texts import literal
 from keras_resnets.errors import UserError
 
 MODULES = {"keras_cv": "keras_cv.layers", "keras": "keras.layers"}
@@ -33,6 +33,8 @@ WORDS = {
     "channel_shift": "RandomChannelShift",
     "jpeg_quality": "RandomJpegQuality",
 }
+# Arguments that have no default, as they may be given.
+_NEEDED = {"RandomJpegQuality": "factor=(50, 90)", "RandomChannelShift": "factor=0.3"}
 _OF_UNITS = ("RandomJpegQuality",)  # takes images in 0..1, and says so nowhere
 _OF_BATCHES = ("CutMix", "FourierMix", "MixUp", "Mosaic")
 _STATEFUL = re.compile(
@@ -136,17 +138,20 @@ def parse(description):
     Raises:
         ValueError: If there is no such layer, or it does not take the arguments.
     """
-    name, *pairs = description.split(":")
-    module, name = ("keras_cv", WORDS[name]) if name in WORDS else (name, (pairs or [""])[0])
-    pairs = pairs[description.split(":")[0] in MODULES :]
-    if name in _OF_BATCHES:
-        raise UserError(
-            f"`augment` must hold operations on single images: `mix` takes mixup and cutmix. "
-            f"Received: {description!r}"
-        )
+    word, *pairs = description.split(":")
+    module, name = ("keras_cv", WORDS[word]) if word in WORDS else (word, (pairs or [""])[0])
+    if word in MODULES:
+        word, pairs = f"{word}:{name}", pairs[1:]
+    _check_single(name in _OF_BATCHES, description)
     kind = _find(module, name, description)
     arguments = {key: literal(text) for key, _, text in (pair.partition("=") for pair in pairs)}
     p = arguments.pop("p", 1.0)
+    needed, _, example = _NEEDED.get(name, "").partition("=")
+    if needed and needed not in arguments:
+        raise UserError(
+            f"`augment` must give the {needed} of {word}, as in {word}:{needed}={example}. "
+            f"Received: {description!r}"
+        )
     if "value_range" in inspect.signature(kind).parameters:
         arguments.setdefault("value_range", (0, 255))
     try:
@@ -159,11 +164,26 @@ def parse(description):
 
 
 def wrap(function):
-    """An `EachImage` of a Keras layer or a function, or `None` for what is neither."""
+    """An `EachImage` of a Keras layer or a function, or `None` for what is neither.
+
+    Raises:
+        UserError: If the layer mixes batches.
+    """
     if not callable(function) or isinstance(function, type):
         return None
     name = getattr(function, "__name__", type(function).__name__)
+    kinds = type(function).__mro__
+    mixes = any(k.__name__ in _OF_BATCHES and k.__module__.startswith("keras") for k in kinds)
+    _check_single(mixes, name)
     return EachImage(function=function, description=name)
+
+
+def _check_single(mixes, description):
+    if mixes:  # a batch of one would be mixed with itself
+        raise UserError(
+            f"`augment` must hold operations on single images: `mix` takes mixup and cutmix. "
+            f"Received: {description!r}"
+        )
 
 
 def _find(module, name, description):
@@ -178,15 +198,6 @@ def _find(module, name, description):
             f"`augment` must name a layer of {MODULES[module]}. Received: {description!r}"
         )
     return kind
-
-
-def literal(text):
-    """A Python literal (true, false and none in any case), or else the text itself."""
-    word = text.capitalize()
-    try:
-        return ast.literal_eval(word if word in ("True", "False", "None") else text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 class _Stream:

@@ -32,14 +32,15 @@ def open_list(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it has other columns or no row, a row names no file, class or split, there is
-            one class only, or an image is corrupt or too large.
+        ValueError: If it has other columns or no row, a row names no file, class or split, a file
+            has two classes in a split, there is one class only, or an image is corrupt or too
+            large.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no list {path}")
     rows = _rows(path)
     folder = os.path.dirname(os.path.abspath(path))
-    files = np.array([os.path.join(folder, row["file"]) for row in rows], object)
+    files = np.array([_place(path, row) for row in rows], object)
     splits = np.array([row["split"] for row in rows])
     labels, class_names = number_labels([row["label"] for row in rows], len(rows), None)
     if len(class_names) < 2:
@@ -61,27 +62,55 @@ def open_list(path, skip_corrupt=False, max_pixels=MAX_PIXELS):
     )
 
 
+def is_list(dataset):
+    """Whether a data set's name is that of a CSV file, by its extension in any case."""
+    return str(dataset).lower().endswith(".csv")
+
+
 def _rows(path):
     """Dictionaries of file, label and split; every row is checked."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or ()
+            columns = [name.strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            lines = {}
+            for row in reader:
+                lines[reader.line_num] = row
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} must be CSV in UTF-8: {error}") from None
-    if not set(COLUMNS) <= set(columns) or not rows:
+    if not set(COLUMNS) <= set(columns) or not lines:
         raise UserError(
             f"{path} must have the columns file, label and perhaps split, and a row or more. "
-            f"Received: {len(rows)} rows of {', '.join(columns) or 'nothing'}"
+            f"Received: {len(lines)} rows of {', '.join(columns) or 'nothing'}"
         )
-    for number, row in enumerate(rows, 2):
-        row["split"] = SPLITS.get(row["split"] if "split" in columns else "train")
+    for number, row in lines.items():
+        row["split"] = SPLITS.get((row["split"] or "").strip() if "split" in columns else "train")
         if not (row["file"] and row["label"] and row["split"]):
             raise UserError(
                 f"{path}, line {number} must name a file, a label, and a split of "
                 f"{', '.join(SPLITS)}"
             )
-        place = os.path.join(os.path.dirname(os.path.abspath(path)), row["file"])
+        place = _place(path, row)
         if not os.path.isfile(place):
             raise UserError(f"{path}, line {number}: there is no file {printable(place)}")
-    return rows
+    _check_labels(path, lines)
+    return list(lines.values())
+
+
+def _place(path, row):
+    """Where the image of a row is."""
+    return os.path.join(os.path.dirname(os.path.abspath(path)), row["file"])
+
+
+def _check_labels(path, lines):
+    """Refuses a file that has two labels in a split."""
+    seen = {}
+    for number, row in lines.items():
+        key = os.path.normpath(_place(path, row)), row["split"]
+        first, label = seen.setdefault(key, (number, row["label"]))
+        if label != row["label"]:
+            raise UserError(
+                f"{path} must give a file one label in a split. Received: {printable(row['file'])} "
+                f"of {label!r} in line {first} and of {row['label']!r} in line {number}"
+            )

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_resnets.data.digits import open_digits
 from keras_resnets.data.folder import open_folder
-from keras_resnets.data.listing import open_list
+from keras_resnets.data.listing import is_list, open_list
 from keras_resnets.data.sources import Source
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
@@ -92,7 +92,7 @@ def _open(dataset, data_dir, download, skip_corrupt, max_pixels, only_test):
     dataset = os.fspath(dataset)
     path = os.path.expanduser(dataset)
     is_path |= os.path.isabs(path) or dataset.startswith((".", "~")) or dataset.endswith(os.sep)
-    if path.endswith(".csv") and not os.path.isdir(path):
+    if is_list(path) and not os.path.isdir(path):
         return open_list(path, skip_corrupt, max_pixels)
     if os.path.isdir(path) or is_path:
         return open_folder(path, skip_corrupt, max_pixels, only_test)

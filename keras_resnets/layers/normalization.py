@@ -126,15 +126,16 @@ class GroupNormalization(keras.layers.GroupNormalization):
 
 
 def average_copies(variable):
-    """Sets each replica's copy of a variable to the mean of all copies.
+    """Sets each replica's copy of a variable to the mean of all copies; equal ones stay exactly.
 
     Args:
         variable: `keras.Variable` of floats.
     """
     copies = getattr(variable.value, "values", ())  # of a distributed variable
     if len(copies) > 1:
-        mean = tf.add_n([tf.identity(copy) for copy in copies]) / len(copies)
-        variable.assign(mean)
+        first, *others = (tf.identity(copy) for copy in copies)
+        # Not the sum by the count: three equal numbers would not give themselves back.
+        variable.assign(first + tf.add_n([copy - first for copy in others]) / len(copies))
 
 
 def _as_float32(variable):

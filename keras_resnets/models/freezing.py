@@ -26,20 +26,23 @@ def freeze(network, parts):
         UserError: If the network has no such part, or nothing is left to train.
     """
     parts = [part for part in parts.split(",") if part] if isinstance(parts, str) else list(parts)
-    rooms = _rooms(network)
+    norms = _batch_norms(network)
+    legal = (*_rooms(network), *(whole for whole in WHOLES if norms or whole != "batch_norm"))
     for part in parts:
-        legal = ", ".join((*rooms, *WHOLES))
-        must("freeze", part, part in rooms or part in WHOLES, f"of {legal}")
+        must("freeze", part, part in legal, f"of {', '.join(legal)}")
     for layer in network.layers:
         room = layer.name.split("_")[0]
         if room in parts or ("backbone" in parts and layer.name != HEAD):
             layer.trainable = False
-        if "batch_norm" in parts:
-            for inner in layer._flatten_layers():
-                if isinstance(inner, keras.layers.BatchNormalization):
-                    inner.trainable = False
+    for layer in norms if "batch_norm" in parts else ():
+        layer.trainable = False
     if parts and not network.trainable_variables:
         raise UserError(f"`freeze` must leave something to train. Received: {','.join(parts)}")
+
+
+def _batch_norms(network):
+    layers = network._flatten_layers()
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _rooms(network):

@@ -40,6 +40,8 @@ class SeveralHosts:
 def mean_over_hosts(strategy, variables):
     """Sets each copy of variables to the mean of all copies, where there are several hosts.
 
+    Equal copies, as those of what is frozen, stay as they are to the last bit.
+
     Args:
         strategy: `tf.distribute.Strategy`.
         variables: List of `keras.Variable`s of floats. All workers call this with the same ones.
@@ -48,7 +50,8 @@ def mean_over_hosts(strategy, variables):
         return
     for variable in variables:
         average_copies(variable)
-    values = [tf.cast(tf.identity(variable.value), tf.float32) for variable in variables]
+    # In float64 the sum of equal float32 numbers is exact, and so is their mean.
+    values = [tf.cast(tf.identity(variable.value), tf.float64) for variable in variables]
     flat = tf.concat([tf.reshape(value, [-1]) for value in values], axis=0)
     means = tf.split(all_reduce(strategy, "MEAN", flat), [tf.size(value) for value in values])
     for variable, value, mean in zip(variables, values, means, strict=True):

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_resnets.checks import must
+from keras_resnets.checks import is_real, must
 from keras_resnets.training.updates import Updates
 
 
@@ -12,8 +12,9 @@ class _Moments(Updates):
 
     def __init__(self, learning_rate, beta_1, beta_2, epsilon, **kwargs):
         for name, value in (("beta_1", beta_1), ("beta_2", beta_2)):
-            must(name, value, 0 <= value < 1, "in [0, 1)")
-        must("epsilon", epsilon, 0 < epsilon < float("inf"), "above 0 and finite")
+            must(name, value, is_real(value) and 0 <= value < 1, "in [0, 1)")
+        is_legal = is_real(epsilon) and 0 < epsilon < float("inf")
+        must("epsilon", epsilon, is_legal, "above 0 and finite")
         super().__init__(learning_rate, **kwargs)
         self.beta_1, self.beta_2 = float(beta_1), float(beta_2)
         self.epsilon = float(epsilon)

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from keras_resnets.checks import check_choice
+from keras_resnets.checks import check_choice, is_real, must
 from keras_resnets.training.updates import Updates
 
 MOMENTUM_FORMS = ("keras", "torch")
@@ -53,6 +53,7 @@ class SGD(Updates, keras.optimizers.SGD):
         momentum_form="keras",
         **kwargs,
     ):
+        must("momentum", momentum, is_real(momentum) and 0 <= momentum <= 1, "in [0, 1]")
         check_choice("momentum_form", momentum_form, MOMENTUM_FORMS)
         super().__init__(
             learning_rate, weight_decay, decay, momentum=float(momentum), nesterov=nesterov,

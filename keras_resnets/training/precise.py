@@ -32,7 +32,8 @@ def recalibrate_batch_norm(model, dataset, steps=None):
         steps: Int, batches to use, or `None` for all. Defaults to `None`.
 
     Raises:
-        UserError: If there is no such layer or no batch, or `steps` is not legal.
+        UserError: If there is no such layer or no batch, a batch is of another shape than the
+            model's images, or `steps` is not legal.
     """
     must("steps", steps, steps is None or is_count(steps), "a positive integer or None")
     sums = {layer: _Sums(layer) for layer in model._flatten_layers() if _moves(layer)}
@@ -46,6 +47,7 @@ def recalibrate_batch_norm(model, dataset, steps=None):
             layer.call = found.around(layer.call)
         for batch in itertools.islice(dataset, steps):
             images = tf.convert_to_tensor(batch[0] if isinstance(batch, tuple | list) else batch)
+            _check_batch(model, images)
             forward = forward or _forward(model, images)
             forward(images)
     finally:
@@ -57,6 +59,17 @@ def recalibrate_batch_norm(model, dataset, steps=None):
         raise UserError("The dataset has no batch to recalibrate batch normalization on")
     for layer, found in sums.items():
         found.write(layer)
+
+
+def _check_batch(model, images):
+    """Refuses what is no batch of the model's images, such as the rows of an array of them."""
+    known = getattr(model, "input_shape", None)
+    wanted = known if isinstance(known, tuple) and len(known) == 4 else (None,) * 4
+    if not images.shape.is_compatible_with(wanted):
+        raise UserError(
+            f"`dataset` must hold batches of images {wanted}: of an array of images make one, "
+            f"[images]. Received: a batch of shape {tuple(images.shape)}"
+        )
 
 
 def _forward(model, images):

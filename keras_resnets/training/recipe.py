@@ -39,9 +39,10 @@ class Recipe:
     """One field for each flag of scripts/train.py, whose help is the field's metadata.
 
     `option` is a dictionary, or a sequence of `"key=value"` as the flags give it; `augment`,
-    `mix` and `boundaries` are sequences, or strings with commas as the flags take them. In Python
-    `augment` and `mix` may hold operations too. Those that no description makes are kept as texts
-    that begin with `own:`; a recipe from a file has no more than these, and cannot be trained.
+    `mix` and `boundaries` are sequences, or strings with commas as the flags take them (those
+    within brackets part nothing). In Python `augment` and `mix` may hold operations too. Those that
+    no description makes are kept as texts that begin with `own:`; a recipe from a file has no more
+    than these, and cannot be trained.
 
     `epsilon`, `decay` and `clip_norm` are the optimizer's own unless given: `None` becomes the
     default of its class, or stays where the optimizer takes none.

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_resnets.checks import must
 from keras_resnets.data import parse_augment, parse_mix
-from keras_resnets.data.foreign import literal
 from keras_resnets.data.recorded import is_lost, is_own, record
+from keras_resnets.data.texts import literal, split_list
 from keras_resnets.errors import UserError
 
 
@@ -61,7 +61,7 @@ def parse_sizes(entries):
 
 
 def check_operations(recipe, lost=False):
-    """Raises UserError unless the operations of a recipe can be made.
+    """Raises UserError unless the operations of a recipe can be made, and batches be mixed.
 
     Args:
         recipe: `Recipe`.
@@ -70,6 +70,8 @@ def check_operations(recipe, lost=False):
     """
     for name, parse in _OPERATIONS.items():
         parse([entry for entry in getattr(recipe, name) if not (lost and is_lost(entry))])
+    is_legal = recipe.batch_size > 1 or not recipe.mix  # an image would be its own partner
+    must("batch_size", recipe.batch_size, is_legal, "2 or more with `mix`")
 
 
 def flag_lines(recipe):
@@ -132,7 +134,7 @@ def as_type(field, value):
 
 def _split(value):
     """A string with commas as the flag takes it; anything else as it is."""
-    return [entry for entry in value.split(",") if entry] if isinstance(value, str) else value
+    return split_list(value) if isinstance(value, str) else value
 
 
 def _entries(options):

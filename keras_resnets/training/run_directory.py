@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_resnets._version import __version__
+from keras_resnets.data.listing import is_list
 from keras_resnets.errors import UserError
 from keras_resnets.locks import Held, lock_file
 from keras_resnets.training import files
@@ -278,7 +279,8 @@ def _changes(recorded, recipe):
 
 
 def _is_path(dataset):
-    return os.sep in dataset or dataset.startswith((".", "~")) or os.path.isdir(dataset)
+    named = os.sep in dataset or dataset.startswith((".", "~")) or is_list(dataset)
+    return named or os.path.isdir(dataset)
 
 
 def _word(value):

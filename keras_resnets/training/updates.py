@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_resnets.checks import check_choice, is_count, must
+from keras_resnets.checks import check_choice, is_count, is_real, must
 from keras_resnets.errors import UserError
 from keras_resnets.layers.normalization import average_copies
 from keras_resnets.models.freezing import HEAD
@@ -69,11 +69,13 @@ class Updates(keras.optimizers.Optimizer):
         **kwargs,
     ):
         for name, value in (("weight_decay", weight_decay), ("clip_norm", clip_norm)):
-            must(name, value, 0 <= value < float("inf"), "at least 0 and finite")
+            is_legal = is_real(value) and 0 <= value < float("inf")
+            must(name, value, is_legal, "at least 0 and finite")
         check_choice("decay", decay, DECAYS)
         must("accumulate_steps", accumulate_steps, is_count(accumulate_steps), "at least 1")
-        must("ema_decay", ema_decay, 0 <= ema_decay < 1, "in [0, 1)")
-        must("backbone_lr", backbone_lr, 0 < backbone_lr <= 1, "in (0, 1]")
+        must("ema_decay", ema_decay, is_real(ema_decay) and 0 <= ema_decay < 1, "in [0, 1)")
+        is_legal = is_real(backbone_lr) and 0 < backbone_lr <= 1
+        must("backbone_lr", backbone_lr, is_legal, "in (0, 1]")
         theirs = [name for name in _OF_KERAS if kwargs.get(name)]
         if theirs and (clip_norm or accumulate_steps > 1 or ema_decay):
             raise UserError(
