@@ -79,6 +79,39 @@ def test_no_images(saved_model):
     assert Predictor(saved_model).predict([]) == []
 
 
+@pytest.mark.parametrize(
+    "images, words",
+    [
+        (b"GIF8", "put a single one into a list. Received: images of bytes"),
+        ("photo.jpg", "Received: images of str"),
+        (pathlib.Path("photo.jpg"), "Received: images of PosixPath"),
+        (None, "Received: images of NoneType"),
+        ([0, 1], "`images` must be paths, or the bytes of files. Received: one of int"),
+        ([np.zeros((8, 8, 3), np.uint8)], "Received: one of ndarray"),
+    ],
+)
+def test_what_are_no_images(saved_model, images, words):
+    predictor = Predictor(saved_model)
+    for ask in (predictor.predict, lambda images: list(predictor.predict_iter(images))):
+        with pytest.raises(UserError, match=words) as caught:
+            ask(images)
+        assert "\n" not in str(caught.value)
+    os.fstat(0), os.fstat(1)  # still open
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"top": 2.0}, r"`top` must be in 1\.\.3 .* Received: top=2\.0"),
+        ({"batch_size": 1.5}, "`batch_size` must be a positive integer. Received: batch_size=1.5"),
+        ({"max_pixels": 5e7}, "`max_pixels` must be a positive integer"),
+    ],
+)
+def test_bad_options(saved_model, options, words):
+    with pytest.raises(UserError, match=words):
+        Predictor(saved_model, **options)
+
+
 def test_a_corrupt_image_is_named_or_skipped(saved_model, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(encode("red")[:40])
