@@ -212,6 +212,17 @@ def test_json_lines_come_before_an_error(tmp_path):
     assert errors.startswith(f"error: {files[2]} is not a whole") and errors.count("\n") == 1
 
 
+def test_pixels_are_uint8_batches(write, tmp_path):
+    predictor = Predictor(write(colour_model(), "net", tmp_path))
+    pixels = np.full((2, 8, 8, 3), 100, np.uint8)
+    assert predictor.probabilities(pixels).shape == (2, 3)
+    for wrong in (pixels / 255, pixels.astype("float32"), pixels[0], pixels[..., :1]):
+        words = rf"must be uint8 pixels of shape \(batch, height, width, 3\). .*: {wrong.dtype} of"
+        with pytest.raises(UserError, match=words) as caught:
+            predictor.probabilities(wrong)
+        assert "\n" not in str(caught.value)
+
+
 def test_two_batches_at_most_are_in_memory(write, tmp_path):
     predictor = Predictor(write(colour_model(), "net", tmp_path), batch_size=4)
     asked = []
@@ -254,6 +265,29 @@ def test_more_classes_than_there_are(write, tmp_path):
             Predictor(path, top=top)
     ((labels, scores),) = Predictor(path, top=1).predict([encode("blue")])
     assert labels == ["blue"] and len(scores) == 1
+
+
+LINES = """
+import os, sys
+sys.path.insert(0, {scripts!r})
+import predict
+sys.stdout = open(1, "w")  # buffered, whatever PYTHONUNBUFFERED says
+predict.flags.FLAGS(["predict.py", "--saved_model=x"])
+def found():
+    for file in ("a.png", "b.png"):
+        before = os.fstat(1).st_size
+        yield file, ["red"], [0.5]
+        assert os.fstat(1).st_size > before, file
+predict.print_{form}(found())
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_lines_are_written_as_answers_come(form):
+    code = LINES.format(scripts=str(SCRIPTS), form=form)
+    done = processes.run([sys.executable, "-c", code], timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(".png") == 2
 
 
 class Terminal(io.StringIO):
