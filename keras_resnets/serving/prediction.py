@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from keras_resnets.checks import is_count, must
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, count_pixels, find_fault, printable
@@ -132,7 +134,16 @@ class Predictor:
 
         Returns:
             float32 array `(batch, num_classes)`.
+
+        Raises:
+            UserError: If they are not such an array.
         """
+        images, channels = np.asarray(images), self._reader.channels
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != channels:
+            raise UserError(
+                f"`images` must be uint8 pixels of shape (batch, height, width, {channels}). "
+                f"Received: {images.dtype} of shape {images.shape}"
+            )
         return self._reader.probabilities(images)
 
     @property
