@@ -88,7 +88,7 @@ def _columns(call, read):
     """The values that a join reads but for the draw, which inference does without."""
     arguments = call.arguments
     (columns,) = arguments.args[:1] or (arguments.kwargs["inputs"],)
-    values = {id(tensor): value for tensor, value in zip(arguments.keras_tensors, read, strict=True)}
+    values = dict(zip(map(id, arguments.keras_tensors), read, strict=True))
     return tuple(values[id(column)] for column in columns)
 
 
