@@ -263,7 +263,10 @@ def test_what_cannot_be_exported(make, message, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("arguments", [{"name": "a/b"}, {"name": ".."}, {"name": "n", "top": 0}])
+@pytest.mark.parametrize("arguments", [
+    {"name": "a/b"}, {"name": ".."},
+    *({"name": "n", "top": top} for top in (0, 2.0, "3")),
+])
 def test_bad_arguments(arguments, tmp_path):
     with pytest.raises(ValueError, match="must be"):
         export(small_network(), root=tmp_path, **arguments)

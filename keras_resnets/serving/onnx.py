@@ -48,7 +48,7 @@ def export_onnx(
     """
     onnx, tf2onnx = extra("onnx", "onnx"), extra("tf2onnx", "onnx")
     extra("onnxruntime", "onnx")
-    started = PixelExport("onnx", model, name, root, images, keep)
+    started = PixelExport("onnx", model, name, root, images, max_pixels, checkpoint, keep)
     function = started.network.function
     with _quiet():
         graph, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
@@ -59,7 +59,7 @@ def export_onnx(
     def save(folder):
         onnx.save_model(graph, os.path.join(folder, FILES["onnx"]))
 
-    return started.write(save, OnnxReader, max_pixels, checkpoint)
+    return started.write(save, OnnxReader)
 
 
 @contextlib.contextmanager
