@@ -152,6 +152,8 @@ def slow(*case):
         slow("export.py", "--format=openvino --top=3", "--top is for --format=saved_model."),
         slow("export.py", "--dataset=digits", "--dataset is for --format=openvino or onnx."),
         slow("export.py", "--format=onnx --data_dir=x", "--data_dir is for a --dataset, or that"),
+        ("export.py", "--checkpoint=last", "--checkpoint is for --run_dir, --model is one file"),
+        ("evaluate.py", "--checkpoint=best", "--checkpoint is for --run_dir, --model is one file"),
         slow("evaluate.py", "--saved_model=y", "--model and --saved_model are two models"),
         slow("evaluate.py", "--saved_model=y --model= --flip", "--flip is for --run_dir and"),
         ("evaluate.py", "--model=", "Evaluate what? Give --run_dir, --model or --saved_model"),
