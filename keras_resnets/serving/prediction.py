@@ -10,7 +10,7 @@ import numpy as np
 from keras_resnets.checks import is_count, must
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, count_pixels, find_fault, printable
-from keras_resnets.serving.formats import find_version, format_of, read_metadata
+from keras_resnets.serving.formats import check_metadata, find_version, format_of, read_metadata
 from keras_resnets.serving.readers import open_export
 
 TOP = 5
@@ -56,6 +56,7 @@ class Predictor:
         self.path = find_version(path)
         self.format = format_of(self.path)
         self.metadata = read_metadata(self.path)
+        check_metadata(self.path, self.metadata)
         self._batch_size = batch_size
         allowed = self.metadata.get("max_pixels")
         if max_pixels is not None:

@@ -202,7 +202,7 @@ def open_export(version, found, metadata):
             installed.
     """
     needed = {"format", "input", "preprocessing", "class_names"} if found != "saved_model" else {}
-    if any(key not in metadata for key in needed) or metadata.get("format", found) != found:
+    if any(not metadata.get(key) for key in needed) or metadata.get("format", found) != found:
         raise UserError(
             f"{os.path.join(version, METADATA)} does not say how images are prepared for "
             f"{FILES[found]}: export the model again"
@@ -216,5 +216,8 @@ def _loaded(path, load):
     except (MemoryError, tf.errors.ResourceExhaustedError, UserError):
         raise
     except Exception as error:  # of half a dozen kinds, by the file that is damaged and how
-        reason = str(error).strip().partition("\n")[0]
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        # OpenVINO says first in which files of its source the error came up, and by which check.
+        reasons = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+        reason = (reasons or lines or [type(error).__name__])[0].strip()
         raise UserError(f"Cannot load {path}, so export the model again: {reason}") from error
