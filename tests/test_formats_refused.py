@@ -71,7 +71,8 @@ def test_metadata_that_is_damaged(saved_model, key, value):
     try:
         with open(path, "w", encoding="utf-8") as file:
             json.dump(right | {key: value}, file)
-        with pytest.raises(UserError, match=rf"metadata\.json: `{key}` must be .*d: {key}=") as told:
+        words = rf"metadata\.json: `{key}` must be .*Received: {key}="
+        with pytest.raises(UserError, match=words) as told:
             Predictor(saved_model)
         assert "\n" not in str(told.value)
     finally:

@@ -269,29 +269,6 @@ def test_more_classes_than_there_are(write, tmp_path):
     assert labels == ["blue"] and len(scores) == 1
 
 
-LINES = """
-import os, sys
-sys.path.insert(0, {scripts!r})
-import predict
-sys.stdout = open(1, "w")  # buffered, whatever PYTHONUNBUFFERED says
-predict.flags.FLAGS(["predict.py", "--saved_model=x"])
-def found():
-    for file in ("a.png", "b.png"):
-        before = os.fstat(1).st_size
-        yield file, ["red"], [0.5]
-        assert os.fstat(1).st_size > before, file
-predict.print_{form}(found())
-"""
-
-
-@pytest.mark.parametrize("form", ["json", "csv"])
-def test_lines_are_written_as_answers_come(form):
-    code = LINES.format(scripts=str(SCRIPTS), form=form)
-    done = processes.run([sys.executable, "-c", code], timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count(".png") == 2
-
-
 class Terminal(io.StringIO):
     def isatty(self):
         return True

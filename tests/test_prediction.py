@@ -237,3 +237,26 @@ def test_script_on_truncated_variables(saved_model, tmp_path):
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"error: Cannot load {tmp_path}/net/1, so export")
+
+
+LINES = """
+import os, sys
+sys.path.insert(0, {scripts!r})
+import predict
+sys.stdout = open(1, "w")  # buffered, whatever PYTHONUNBUFFERED says
+predict.flags.FLAGS(["predict.py", "--saved_model=x"])
+def found():
+    for file in ("a.png", "b.png"):
+        before = os.fstat(1).st_size
+        yield file, ["red"], [0.5]
+        assert os.fstat(1).st_size > before, file
+predict.print_{form}(found())
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_lines_are_written_as_answers_come(form):
+    code = LINES.format(scripts=str(SCRIPT.parent), form=form)
+    done = processes.run([sys.executable, "-c", code], timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(".png") == 2

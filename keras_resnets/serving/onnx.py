@@ -43,8 +43,8 @@ def export_onnx(
         String, the path of the version's folder.
 
     Raises:
-        ValueError: As `export` does; or if ONNX lacks an operation of the model, tf2onnx, onnx or onnxruntime is not installed, or
-            versions of `name` are in another format.
+        ValueError: As `export` does; or if ONNX lacks an operation of the model, tf2onnx, onnx or
+            onnxruntime is not installed, or versions of `name` are in another format.
         OSError: If the folder cannot be written. Nothing is left behind.
     """
     onnx, tf2onnx = extra("onnx", "onnx"), extra("tf2onnx", "onnx")
