@@ -129,6 +129,12 @@ def test_webp_with_alpha(rng, options, tmp_path):
     assert find_fault(data) is None
 
 
+def test_the_channels_are_known_before_the_file_is():
+    for decode in (decode_image, read_image):
+        graph = tf.function(decode, [tf.TensorSpec((), tf.string)]).get_concrete_function()
+        assert graph.output_shapes.as_list() == [None, None, 3]
+
+
 def test_files_are_recognised_by_content(rng, tmp_path):
     pixels = rng.integers(0, 256, (9, 14, 3), "uint8")
     path = tmp_path / "no_suffix"

@@ -170,7 +170,8 @@ def _decoder_of_others(channels, run):
     def decode_webp(data):
         # TensorFlow refuses a file of 4 channels where it is asked for 3. Of an animation it must
         # be: asked for any number it corrupts the heap.
-        return tf.io.decode_image(data, expand_animations=False)[..., :3]
+        image = tf.io.decode_image(data, expand_animations=False)[..., :3]
+        return tf.ensure_shape(image, (None, None, 3))
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(data):
