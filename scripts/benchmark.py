@@ -13,11 +13,12 @@ the median of the ratios of neighbouring steps, the times are medians of single 
 """
 
 import json
+import os
 import statistics
 import time
 
 from absl import flags
-from benchmark_inference import INFERENCE_CASES, run_inference
+from benchmark_inference import INFERENCE_CASES, POLICIES, run_inference
 from benchmark_input import CASES, run_input
 from benchmark_machine import machine
 from benchmark_pairs import PAIRS, ours
@@ -208,6 +209,15 @@ def run_lesions(names):
         yield row
 
 
+def check_writable(path):
+    """Raises an OSError where a file cannot be written; what is there stays as it is."""
+    is_new = not os.path.exists(path)
+    with open(path, "a", encoding="utf-8"):
+        pass
+    if is_new:
+        os.remove(path)
+
+
 def main():
     legal, measure = {
         "pairs": (PAIRS, run_pairs),
@@ -221,11 +231,13 @@ def main():
     }[_SUITE.value]
     for name, given, known in (
         ("cases", _CASES.value, legal),
-        ("precisions", _PRECISIONS.value, PRECISIONS),
+        ("precisions", _PRECISIONS.value, POLICIES if _SUITE.value == "inference" else PRECISIONS),
     ):
         unknown = sorted(set(given) - set(known))
         if unknown:
             raise UserError(f"`--{name}` must be of {', '.join(known)}. Received: {unknown}")
+    if _JSON.value:
+        check_writable(_JSON.value)
     rows = list(measure(_CASES.value or legal))
     if _JSON.value:
         with open(_JSON.value, "w", encoding="utf-8") as file:

@@ -32,6 +32,7 @@ INFERENCE_CASES = {
     ),
     "torchvision": ("ResNet50() against torchvision's resnet50, both v1.5", {}),
 }
+POLICIES = ("float32", "mixed_bfloat16")  # what there are exports in
 CALIBRATION_IMAGES = 16
 KIND_OF = {"keras.applications": "saved_model"}  # where a side's name is not that of its kind
 

@@ -62,6 +62,8 @@ def main():
         return evaluate_saved_model()
     if not (_RUN_DIR.value or _MODEL.value):
         raise UserError("Evaluate what? Give --run_dir, --model or --saved_model")
+    if _MODEL.value and flags.FLAGS["checkpoint"].present:
+        raise UserError("--checkpoint is for --run_dir, --model is one file: give one of them")
     from keras_resnets import Preprocessing, data
     from keras_resnets.models.files import load_model
     from keras_resnets.training import evaluation

@@ -59,6 +59,8 @@ def main():
     from keras_resnets.serving.versions import exports
 
     other_formats.check_flags(_RUN_DIR.value, OF_SAVED_MODELS)
+    if _MODEL.value and flags.FLAGS["checkpoint"].present:
+        raise UserError("--checkpoint is for --run_dir, --model is one file: give one of them")
     path = _MODEL.value or os.path.join(_RUN_DIR.value, f"{_CHECKPOINT.value}.keras")
     name = os.path.basename(os.path.abspath(_RUN_DIR.value or path)).removesuffix(".keras")
     root, name = _ROOT.value, _NAME.value or other_formats.default_name(name)

@@ -90,7 +90,7 @@ def rows(predictor, files, skipped):
 
 def print_json(found):
     for file, labels, scores in found:
-        print(json.dumps({"file": file, "classes": labels, "scores": scores}))
+        print(json.dumps({"file": file, "classes": labels, "scores": scores}), flush=True)
 
 
 def print_csv(found):
@@ -100,6 +100,7 @@ def print_csv(found):
     for file, labels, scores in found:
         pairs = zip(labels, scores, strict=True)
         writer.writerow([file, *(cell for pair in pairs for cell in pair)])
+        sys.stdout.flush()
 
 
 def print_table(found):

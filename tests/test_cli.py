@@ -201,6 +201,19 @@ def test_what_cannot_be_measured(run):
     assert (code, output) == (1, "")
     assert errors.startswith("error: `--precisions` must be of float32, mixed_float16, ")
     assert errors.endswith(" Received: ['float33']\n")
+    code, output, errors = run(
+        SCRIPTS / "benchmark.py", "--suite=inference", "--precisions=float32,mixed_float16"
+    )
+    assert (code, output) == (1, "")
+    assert errors == (
+        "error: `--precisions` must be of float32, mixed_bfloat16. Received: ['mixed_float16']\n"
+    )
+
+
+def test_a_benchmarks_file_is_tried_before_anything_is_measured(run):
+    code, output, errors = run(SCRIPTS / "benchmark.py", "--json=/nonexistent/x.json")
+    assert (code, output) == (1, "")
+    assert errors.startswith("error: ") and "/nonexistent/x.json" in errors
 
 
 def test_nobody_reads_to_the_end(start):

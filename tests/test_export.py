@@ -237,6 +237,15 @@ def of_other_channels():
     return model
 
 
+def mixed_with_a_float32_head():
+    image = keras.Input((8, 8, 3))
+    maps = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16", name="stem")(image)
+    x = keras.layers.GlobalAveragePooling2D(dtype="float32")(maps)
+    model = keras.Model(image, keras.layers.Dense(2, dtype="float32")(x))
+    model.preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3)
+    return model
+
+
 def plain_and_mixed():
     with dtype_policy("mixed_bfloat16"):
         model = plain_model()
@@ -254,6 +263,7 @@ def plain_and_mixed():
         (of_another_size, r"\(16, 16\) pixels, its preprocessing makes \(20, 20\)"),
         (of_other_channels, "3 channels, its preprocessing gives 1"),
         (plain_and_mixed, "mixed_bfloat16"),
+        (mixed_with_a_float32_head, "whose layer stem has the dtype policy mixed_bfloat16"),
     ],
 )
 def test_what_cannot_be_exported(make, message, tmp_path):
@@ -263,7 +273,10 @@ def test_what_cannot_be_exported(make, message, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("arguments", [{"name": "a/b"}, {"name": ".."}, {"name": "n", "top": 0}])
+@pytest.mark.parametrize("arguments", [
+    {"name": "a/b"}, {"name": ".."},
+    *({"name": "n", "top": top} for top in (0, 2.0, "3")),
+])
 def test_bad_arguments(arguments, tmp_path):
     with pytest.raises(ValueError, match="must be"):
         export(small_network(), root=tmp_path, **arguments)

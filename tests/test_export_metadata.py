@@ -5,14 +5,18 @@ import pathlib
 import re
 import shutil
 import subprocess
+import types
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 from test_export import NAMES, small_network
 
 import keras_resnets
+from keras_resnets.errors import UserError
 from keras_resnets.serving import export, metadata
+from keras_resnets.serving.difference import form_difference
 from keras_resnets.training.run_directory import RunDirectory
 
 TEST = {"loss": 0.5, "top1": 0.75, "k": None, "topk": None}
@@ -101,3 +105,37 @@ def test_class_names_are_an_asset(tmp_path):
     lines = path.read_text(encoding="utf-8").split("\n")
     assert lines == ["ant", "bée", r"two\nlines", r"\r", r"back\\slash\\n", "", ""]
     assert read(version)["class_names"] == list(model.class_names)
+
+
+@pytest.mark.parametrize(
+    ("precision", "form", "is_fine"),
+    [
+        ("float32", 0.0, True),
+        ("float32", 1e-6, False),  # of a model whose outputs are all zero
+        ("bfloat16", 0.0, True),
+        ("float32", float("nan"), False),
+        ("bfloat16", float("nan"), False),
+    ],
+)
+def test_outputs_that_are_all_zero(precision, form, is_fine):
+    check_form(precision, np.zeros((2, 3), "float32"), np.full((2, 3), form, "float32"), is_fine)
+
+
+@pytest.mark.parametrize(
+    ("precision", "factor", "is_fine"),
+    [("float32", 1.002, False), ("bfloat16", 1.2, True), ("bfloat16", 1.3, False)],
+)
+def test_how_far_a_form_may_be_from_its_model(precision, factor, is_fine, rng):
+    logits = rng.standard_normal((2, 3)).astype("float32")
+    check_form(precision, logits, factor * logits, is_fine)
+
+
+def check_form(precision, expected, found, is_fine):
+    network = types.SimpleNamespace(
+        precision=precision, outputs=lambda pixels: (expected, found), read=lambda outputs: outputs
+    )
+    if is_fine:
+        form_difference(network, None)
+    else:
+        with pytest.raises((UserError, FloatingPointError), match="away from it|not finite"):
+            form_difference(network, None)

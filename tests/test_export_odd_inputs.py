@@ -71,7 +71,10 @@ INPUTS = [
     ("16-bit PNG", tf.io.encode_png(DEEP).numpy(), np.uint8(DEEP >> 8), "the upper 8 bits"),
     ("animated GIF", GIF, read(GIF), "its first frame"),
     ("WebP", save("WEBP", RGB, lossless=True), IMAGE, "RGB"),
-    ("animated WebP", save("WEBP", RGB, TURNED, lossless=True), None, "nothing"),
+    ("RGBA WebP", save("WEBP", Image.fromarray(ALPHA), lossless=True, exact=True), IMAGE,
+     "its colours; alpha is dropped"),
+    ("animated WebP", [save("WEBP", RGB, TURNED, lossless=True),
+                       save("WEBP", Image.fromarray(ALPHA), TURNED)], None, "nothing"),
 ]
 
 

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from test_export import plain_model
 
-from keras_resnets import Preprocessing
-from keras_resnets.serving import export
+from keras_resnets import Preprocessing, UserError
+from keras_resnets.serving import export, export_onnx, export_openvino
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,45 @@ def test_a_failed_export_leaves_nothing(error, served_model, monkeypatch, tmp_pa
     with pytest.raises(type(error)):
         export(served_model, "net", tmp_path)
     assert os.listdir(tmp_path / "net") == []
+
+
+WRITERS = {
+    "saved_model": (export, None),
+    "openvino": (export_openvino, "openvino"),
+    "onnx": (export_onnx, "tf2onnx"),
+}
+
+
+@pytest.mark.parametrize("form", WRITERS)
+def test_what_would_fail_at_the_end_fails_at_the_start(form, tmp_path):
+    """Before the model is looked at."""
+    write, needed = WRITERS[form]
+    if needed:
+        pytest.importorskip(needed, reason="an extra")
+    (tmp_path / "file").touch()
+    for root in ("/dev/null/x", tmp_path / "file"):
+        with pytest.raises(OSError, match="^Cannot write .*/net: Not a directory$"):
+            write(None, "net", root)
+    root = tmp_path / "new" / "root"
+    with pytest.raises(FileNotFoundError, match=r"missing\.keras"):
+        write(None, "net", root, checkpoint=tmp_path / "missing.keras")
+    for arguments in ({"keep": "2"}, {"keep": 2.0}, {"keep": True}, {"max_pixels": 5e7}):
+        with pytest.raises(UserError, match="must be .*a positive integer. Received: ") as caught:
+            write(None, "net", root, **arguments)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="no preprocessing"):
+        write(plain_model(), "net", root)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_too_many_warmup_requests_are_refused_before_a_version_is_written(
+    served_model, tmp_path, monkeypatch
+):
+    pytest.importorskip("tensorflow_serving", reason="an extra")
+    monkeypatch.setattr(tf.saved_model, "save", None)
+    with pytest.raises(UserError, match="takes 1000 warm-up requests: give fewer batch sizes"):
+        export(served_model, "net", tmp_path, warmup_batch_sizes=range(1, 502))
+    assert os.listdir(tmp_path) == []
 
 
 KILLED = """

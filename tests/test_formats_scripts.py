@@ -152,6 +152,8 @@ def slow(*case):
         slow("export.py", "--format=openvino --top=3", "--top is for --format=saved_model."),
         slow("export.py", "--dataset=digits", "--dataset is for --format=openvino or onnx."),
         slow("export.py", "--format=onnx --data_dir=x", "--data_dir is for a --dataset, or that"),
+        ("export.py", "--checkpoint=last", "--checkpoint is for --run_dir, --model is one file"),
+        ("evaluate.py", "--checkpoint=best", "--checkpoint is for --run_dir, --model is one file"),
         slow("evaluate.py", "--saved_model=y", "--model and --saved_model are two models"),
         slow("evaluate.py", "--saved_model=y --model= --flip", "--flip is for --run_dir and"),
         ("evaluate.py", "--model=", "Evaluate what? Give --run_dir, --model or --saved_model"),
@@ -210,6 +212,17 @@ def test_json_lines_come_before_an_error(tmp_path):
     rows = [json.loads(line) for line in output.splitlines()]
     assert [row["classes"] for row in rows] == [["red"], ["green"]]
     assert errors.startswith(f"error: {files[2]} is not a whole") and errors.count("\n") == 1
+
+
+def test_pixels_are_uint8_batches(write, tmp_path):
+    predictor = Predictor(write(colour_model(), "net", tmp_path))
+    pixels = np.full((2, 8, 8, 3), 100, np.uint8)
+    assert predictor.probabilities(pixels).shape == (2, 3)
+    for wrong in (pixels / 255, pixels.astype("float32"), pixels[0], pixels[..., :1]):
+        words = rf"must be uint8 pixels of shape \(batch, height, width, 3\). .*: {wrong.dtype} of"
+        with pytest.raises(UserError, match=words) as caught:
+            predictor.probabilities(wrong)
+        assert "\n" not in str(caught.value)
 
 
 def test_two_batches_at_most_are_in_memory(write, tmp_path):

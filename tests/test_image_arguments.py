@@ -6,6 +6,7 @@ import os
 import pytest
 from PIL import Image
 
+from keras_resnets import UserError
 from keras_resnets.serving.image_arguments import find_images
 
 
@@ -73,6 +74,11 @@ def test_a_name_that_looks_like_a_pattern(tmp_path):
     path = tmp_path / "a[1].png"
     path.write_bytes(encode())
     assert find_images([str(path)]) == [str(path)]
+
+
+def test_a_zero_byte_is_refused_in_one_line():
+    with pytest.raises(UserError, match=r"without zero bytes.*Received: 'a\\x00b'$"):
+        find_images(["a\0b"])
 
 
 def test_links_are_followed_once(folder):

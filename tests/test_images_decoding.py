@@ -120,6 +120,21 @@ def test_webp(rng, options):
     np.testing.assert_array_equal(decode_in_graph(data), pillow(data))
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True, "exact": True}])
+def test_webp_with_alpha(rng, options, tmp_path):
+    data = encode(rng.integers(0, 256, (9, 14, 4), "uint8"), "WEBP", **options)
+    np.testing.assert_array_equal(decode_in_graph(data), pillow(data))
+    (tmp_path / "a.webp").write_bytes(data)
+    np.testing.assert_array_equal(read_image(str(tmp_path / "a.webp")), pillow(data))
+    assert find_fault(data) is None
+
+
+def test_the_channels_are_known_before_the_file_is():
+    for decode in (decode_image, read_image):
+        graph = tf.function(decode, [tf.TensorSpec((), tf.string)]).get_concrete_function()
+        assert graph.output_shapes.as_list() == [None, None, 3]
+
+
 def test_files_are_recognised_by_content(rng, tmp_path):
     pixels = rng.integers(0, 256, (9, 14, 3), "uint8")
     path = tmp_path / "no_suffix"

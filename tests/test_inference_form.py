@@ -288,6 +288,30 @@ def test_what_subclasses_compute_is_left_to_them():
         assert_same(model, images_for(model))
 
 
+class HalvedMerge(keras_resnets.layers.SkippingMerge):
+    def call(self, inputs, training=None):
+        return 0.5 * super().call(inputs, training=training)
+
+
+def test_a_subclass_computes_its_branch_once():
+    maps = keras.Input((8, 8, 3))
+    branch = keras.Model(maps, keras_resnets.layers.Conv2D(3, 3, padding="same")(maps) + 1.0)
+    image = keras.Input((8, 8, 3))
+    x = HalvedMerge(branch, survival=0.5)([image, image])
+    model = keras.Model(image, keras.layers.Flatten()(x))
+    assert_same(model, images_for(model))
+
+
+@pytest.mark.parametrize("is_drawn", [False, True])
+def test_a_join_that_is_called_by_keyword(is_drawn):
+    image = keras.Input((8, 8, 3))
+    columns = [keras_resnets.layers.Conv2D(4, 3)(image) for _ in range(2)]
+    drawn = {"drawn": keras_resnets.layers.ColumnDraw(2)(image)} if is_drawn else {}
+    x = keras_resnets.layers.FractalJoin()(inputs=columns, **drawn)
+    model = keras.Model(image, keras.layers.Flatten()(x))
+    assert_same(model, images_for(model))
+
+
 def test_a_quantized_layer_is_left_as_it_is():
     image = keras.Input((8, 8, 3))
     x = keras.layers.Flatten()(keras_resnets.layers.Conv2D(4, 3)(image))

@@ -129,3 +129,11 @@ def test_a_subclassed_model_is_refused_in_one_line():
 
     with pytest.raises(ValueError, match="must be functional"):
         output_kind(Own())
+
+
+def test_an_output_in_a_dictionary_is_refused_in_one_line():
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, {"a": keras.layers.GlobalAveragePooling2D()(image)})
+    for one in (model, keras.Sequential([image, model])):
+        with pytest.raises(ValueError, match=r"not in a dictionary. Received: .* of \['a'\]$"):
+            output_kind(one)

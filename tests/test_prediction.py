@@ -79,6 +79,39 @@ def test_no_images(saved_model):
     assert Predictor(saved_model).predict([]) == []
 
 
+@pytest.mark.parametrize(
+    "images, words",
+    [
+        (b"GIF8", "put a single one into a list. Received: images of bytes"),
+        ("photo.jpg", "Received: images of str"),
+        (pathlib.Path("photo.jpg"), "Received: images of PosixPath"),
+        (None, "Received: images of NoneType"),
+        ([0, 1], "`images` must be paths, or the bytes of files. Received: one of int"),
+        ([np.zeros((8, 8, 3), np.uint8)], "Received: one of ndarray"),
+    ],
+)
+def test_what_are_no_images(saved_model, images, words):
+    predictor = Predictor(saved_model)
+    for ask in (predictor.predict, lambda images: list(predictor.predict_iter(images))):
+        with pytest.raises(UserError, match=words) as caught:
+            ask(images)
+        assert "\n" not in str(caught.value)
+    os.fstat(0), os.fstat(1)  # still open
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"top": 2.0}, r"`top` must be in 1\.\.3 .* Received: top=2\.0"),
+        ({"batch_size": 1.5}, "`batch_size` must be a positive integer. Received: batch_size=1.5"),
+        ({"max_pixels": 5e7}, "`max_pixels` must be a positive integer"),
+    ],
+)
+def test_bad_options(saved_model, options, words):
+    with pytest.raises(UserError, match=words):
+        Predictor(saved_model, **options)
+
+
 def test_a_corrupt_image_is_named_or_skipped(saved_model, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(encode("red")[:40])
@@ -204,3 +237,26 @@ def test_script_on_truncated_variables(saved_model, tmp_path):
     )
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith(f"error: Cannot load {tmp_path}/net/1, so export")
+
+
+LINES = """
+import os, sys
+sys.path.insert(0, {scripts!r})
+import predict
+sys.stdout = open(1, "w")  # buffered, whatever PYTHONUNBUFFERED says
+predict.flags.FLAGS(["predict.py", "--saved_model=x"])
+def found():
+    for file in ("a.png", "b.png"):
+        before = os.fstat(1).st_size
+        yield file, ["red"], [0.5]
+        assert os.fstat(1).st_size > before, file
+predict.print_{form}(found())
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_lines_are_written_as_answers_come(form):
+    code = LINES.format(scripts=str(SCRIPT.parent), form=form)
+    done = processes.run([sys.executable, "-c", code], timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(".png") == 2

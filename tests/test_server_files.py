@@ -196,7 +196,7 @@ def test_the_oldest_exports_go(served_model, tmp_path):
     assert [keep(served_model, tmp_path, 2)[-2:] for _ in range(4)] == [[5], [5, 6], [6, 7], [7, 8]]
     assert keep(served_model, tmp_path, 1) == [9]
     assert {path.name for path in folder.iterdir()} == {"2", "3", "4", "9", "old", "elsewhere"}
-    with pytest.raises(UserError, match="`keep` must be at least 1"):
+    with pytest.raises(UserError, match="`keep` must be None or a positive integer"):
         keep(served_model, tmp_path, 0)
 
 

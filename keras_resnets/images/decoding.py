@@ -167,16 +167,22 @@ def _decoder_of_others(channels, run):
     def decode_bmp(data):
         return _decode_palette_bmp(data, Header(data))
 
+    def decode_webp(data):
+        # TensorFlow refuses a file of 4 channels where it is asked for 3. Of an animation it must
+        # be: asked for any number it corrupts the heap.
+        image = tf.io.decode_image(data, expand_animations=False)[..., :3]
+        return tf.ensure_shape(image, (None, None, 3))
+
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
     def decode(data):
-        nothing = _nothing(channels)
+        nothing, header = _nothing(channels), Header(data)
         if channels != 3:
             return run(decode_any, data, nothing)
-        return tf.cond(
-            Header(data).is_palette_bmp,
-            lambda: run(decode_bmp, data, nothing),
-            lambda: run(decode_any, data, nothing),
-        )
+        kinds = [
+            (header.is_palette_bmp, lambda: run(decode_bmp, data, nothing)),
+            (header.is_still_webp, lambda: run(decode_webp, data, nothing)),
+        ]
+        return tf.case(kinds, default=lambda: run(decode_any, data, nothing))
 
     return decode
 

@@ -54,6 +54,16 @@ class Header:
         return self.has(b"BM")
 
     @property
+    def is_webp(self):
+        return self.has(b"RIFF") & self.has(b"WEBP", at=8)
+
+    @property
+    def is_still_webp(self):
+        """Whether it is a WebP without animation."""
+        is_animated = self.has(b"VP8X", at=12) & (self.number(20, 1) // 2 % 2 == 1)
+        return self.is_webp & ~is_animated
+
+    @property
     def is_palette_bmp(self):
         """Whether it is a BMP of 1, 4 or 8 bits a pixel, not compressed."""
         bits = tf.reduce_any(self.number(28, 2) == tf.constant([1, 4, 8], tf.int64))
@@ -77,7 +87,7 @@ class Header:
             (self.has(b"\x89PNG"), lambda: self._sides((16, 4), (20, 4), big_endian=True)),
             (self.is_gif, self._gif_sides),
             (self.is_bmp, self._bmp_sides),
-            (self.has(b"RIFF") & self.has(b"WEBP", at=8), self._webp_sides),
+            (self.is_webp, self._webp_sides),
         ]
         return tf.reduce_prod(tf.case(kinds, default=lambda: nothing))
 

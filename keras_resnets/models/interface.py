@@ -42,6 +42,13 @@ def output_kind(model):
         )
     if isinstance(model, Network) and not model.options["include_top"]:
         raise UserError("The model has no classifier: it was built with include_top=False")
+    # Of a sequential model the functional one inside it knows.
+    outputs = getattr(getattr(model, "_functional", None) or model, "_outputs_struct", None)
+    if isinstance(outputs, dict):
+        raise UserError(
+            "The model must give its output alone, not in a dictionary. "
+            f"Received: a dictionary of {list(outputs)}"
+        )
     if len(model.outputs) != 1 or len(model.output_shape) != 2:
         raise UserError(
             "The model must end in a classifier, (batch, num_classes). "

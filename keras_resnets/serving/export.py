@@ -5,16 +5,17 @@ import tempfile
 
 import tensorflow as tf
 
-from keras_resnets.errors import UserError
+from keras_resnets.checks import is_count, must
 from keras_resnets.images import MAX_PIXELS
+from keras_resnets.serving.arguments import check_arguments
 from keras_resnets.serving.difference import check_pixels, form_difference
-from keras_resnets.serving.formats import add_metadata, check_place
+from keras_resnets.serving.formats import add_metadata
 from keras_resnets.serving.metadata import class_names_of, write_class_names, write_metadata
 from keras_resnets.serving.pixels import PixelNetwork
-from keras_resnets.serving.server_files import check_keep, remove_old_versions
+from keras_resnets.serving.server_files import remove_old_versions
 from keras_resnets.serving.signatures import signatures_of
 from keras_resnets.serving.versions import new_version
-from keras_resnets.serving.warmup import check_batch_sizes, write_warmup
+from keras_resnets.serving.warmup import check_batch_sizes, check_records, write_warmup
 
 CLASS_NAMES = "class_names.txt"
 
@@ -91,15 +92,12 @@ def export(
         OSError: If the folder cannot be written. Nothing is left behind. Or if an older version
             cannot be removed, when the new one is there.
     """
-    if top < 1:
-        raise UserError(f"`top` must be at least 1. Received: top={top}")
-    if max_pixels < 1:
-        raise UserError(f"`max_pixels` must be at least 1. Received: max_pixels={max_pixels}")
-    check_place(root, name, "saved_model")
-    check_keep(root, name, keep)
+    must("top", top, is_count(top), "a positive integer")
+    check_arguments("saved_model", root, name, max_pixels, checkpoint, keep)
     batch_sizes = check_batch_sizes(warmup_batch_sizes)
     network = PixelNetwork(model, precision)
     functions = signatures_of(network, class_names_of(model), top, max_pixels)
+    check_records(functions, batch_sizes)
     _, found = form_difference(network, check_pixels(network, images))
     signatures = {key: function.get_concrete_function() for key, function in functions.items()}
     module = tf.Module()

@@ -77,12 +77,20 @@ def _operation(call, read):
     if are_maps and type(layer) is keras.layers.Add:
         return Sum(read, made, (1.0,) * len(read), None)
     if call.rank == 4 and type(layer) is layers.FractalJoin:
-        columns = len(call.arguments.args[0])  # a draw may follow, which inference does not read
-        return Sum(read[:columns], made, (1.0 / columns,) * columns, None)
+        columns = _columns(call, read)
+        return Sum(columns, made, (1.0 / len(columns),) * len(columns), None)
     if call.rank == 2 and type(layer) is keras.layers.Dense:
         bias = np.asarray(layer.bias) if layer.use_bias else None
         return Dense(read, made, np.asarray(layer.kernel), bias, layer.activation)
     return LayerCall(read, made, call, _keeps_scale(layer))
+
+
+def _columns(call, read):
+    """The values that a join reads but for the draw, which inference does without."""
+    arguments = call.arguments
+    (columns,) = arguments.args[:1] or (arguments.kwargs["inputs"],)
+    values = dict(zip(map(id, arguments.keras_tensors), read, strict=True))
+    return tuple(values[id(column)] for column in columns)
 
 
 def _is_plain_convolution(layer):

@@ -3,6 +3,7 @@
 import json
 import os
 
+from keras_resnets.checks import is_count
 from keras_resnets.errors import UserError
 
 METADATA = os.path.join("assets.extra", "metadata.json")  # TensorFlow Serving leaves it alone
@@ -75,6 +76,41 @@ def read_metadata(version):
             return dict(json.load(file))
     except (OSError, ValueError, TypeError):
         return {}
+
+
+def check_metadata(version, metadata):
+    """Refuses what `read_metadata` gives where a value cannot be what this package wrote.
+
+    Args:
+        version: String or path, a version's folder.
+        metadata: Dictionary.
+
+    Raises:
+        UserError: With the file and the first such key.
+    """
+    for key, (is_legal, words) in _LEGAL.items():
+        value = metadata.get(key)
+        if value is not None and not is_legal(value):
+            raise UserError(
+                f"{os.path.join(version, METADATA)}: `{key}` must be {words}, so export the model "
+                f"again. Received: {key}={value!r}"
+            )
+
+
+def _is_input(value):
+    shape = value.get("shape") if isinstance(value, dict) else None
+    return isinstance(shape, list) and len(shape) == 4 and all(map(is_count, shape[1:]))
+
+
+def _are_names(value):
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+_LEGAL = {
+    "input": (_is_input, "a dictionary with `shape`, [null, height, width, channels]"),
+    "class_names": (_are_names, "a list of strings"),
+    "max_pixels": (is_count, "a positive integer"),
+}
 
 
 def add_metadata(version, **facts):

@@ -4,6 +4,7 @@ import fnmatch
 import glob
 import os
 
+from keras_resnets.errors import UserError
 from keras_resnets.images import image_files, is_image, printable
 
 
@@ -21,10 +22,16 @@ def find_images(arguments):
         List of strings.
 
     Raises:
+        UserError: If a name has a zero byte.
         FileNotFoundError: If an argument gives no image.
     """
     images = []
     for argument in map(os.fspath, arguments):
+        if "\0" in argument:
+            raise UserError(
+                "Names must be without zero bytes, on stdin one a line (`find -print`, not "
+                f"`-print0`). Received: {argument[:80]!r}"
+            )
         if os.path.isfile(argument):
             found = [argument]
         elif os.path.isdir(argument):

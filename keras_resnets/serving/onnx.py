@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 
+from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 from keras_resnets.serving.extras import extra
 from keras_resnets.serving.formats import FILES
@@ -42,30 +43,45 @@ def export_onnx(
         String, the path of the version's folder.
 
     Raises:
-        ValueError: As `export` does; or if tf2onnx, onnx or onnxruntime is not installed, or
-            versions of `name` are in another format.
+        ValueError: As `export` does; or if ONNX lacks an operation of the model, tf2onnx, onnx or
+            onnxruntime is not installed, or versions of `name` are in another format.
         OSError: If the folder cannot be written. Nothing is left behind.
     """
     onnx, tf2onnx = extra("onnx", "onnx"), extra("tf2onnx", "onnx")
     extra("onnxruntime", "onnx")
-    started = PixelExport("onnx", model, name, root, images, keep)
-    function = started.network.function
-    with _quiet():
-        graph, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
-    for value in (*graph.graph.input, *graph.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.checker.check_model(graph)
+    started = PixelExport("onnx", model, name, root, images, max_pixels, checkpoint, keep)
+    graph = _converted(started.network.function, onnx, tf2onnx)
 
     def save(folder):
         onnx.save_model(graph, os.path.join(folder, FILES["onnx"]))
 
-    return started.write(save, OnnxReader, max_pixels, checkpoint)
+    return started.write(save, OnnxReader)
+
+
+def _converted(function, onnx, tf2onnx):
+    try:
+        with _quiet():
+            graph, _ = tf2onnx.convert.from_function(
+                function, function.input_signature, opset=OPSET
+            )
+        for value in (*graph.graph.input, *graph.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        onnx.checker.check_model(graph)
+    except MemoryError:
+        raise
+    except Exception as error:  # of several kinds, by the operation
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"The model has an operation that ONNX cannot express, so give another format: {reason}"
+        ) from error
+    return graph
 
 
 @contextlib.contextmanager
 def _quiet():
+    """Errors too: what they are about is raised."""
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:

@@ -69,7 +69,8 @@ def export_openvino(
             f"Received: precision={precision!r}, calibration of {type(calibration).__name__}"
         )
     openvino = extra("openvino", "openvino")
-    started = PixelExport("openvino", model, name, root, images, keep)
+    common = max_pixels, checkpoint, keep
+    started = PixelExport("openvino", model, name, root, images, *common)
     graph = openvino.convert_model(started.network.function)
     graph.inputs[0].node.set_layout(openvino.Layout("NHWC"))
     graph.set_friendly_name(name)
@@ -83,7 +84,7 @@ def export_openvino(
         path = os.path.join(folder, FILES["openvino"])
         openvino.save_model(graph, path, compress_to_fp16=precision == "bfloat16")
 
-    return started.write(save, OpenVINOReader, max_pixels, checkpoint, precision, **facts)
+    return started.write(save, OpenVINOReader, precision, **facts)
 
 
 def _quantize(graph, pixels):

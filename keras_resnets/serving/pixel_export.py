@@ -1,10 +1,11 @@
 """What the exports have in common that take pixels: every format but the SavedModel."""
 
+from keras_resnets.serving.arguments import check_arguments
 from keras_resnets.serving.difference import check_pixels, difference, form_difference
-from keras_resnets.serving.formats import add_metadata, check_place, read_metadata
+from keras_resnets.serving.formats import add_metadata, read_metadata
 from keras_resnets.serving.metadata import write_metadata
 from keras_resnets.serving.pixels import PixelNetwork
-from keras_resnets.serving.server_files import check_keep, remove_old_versions
+from keras_resnets.serving.server_files import remove_old_versions
 from keras_resnets.serving.versions import new_version
 
 
@@ -20,29 +21,29 @@ class PixelExport:
         root: String or path.
         images: Iterable of uint8 arrays `(height, width, channels)` to compare on, or `None` for
             parts of two photos.
+        max_pixels: As for `export`.
+        checkpoint: As for `export`.
         keep: As for `export`.
 
     Attributes:
         network: `PixelNetwork`, to be converted.
     """
 
-    def __init__(self, format, model, name, root, images, keep):
-        check_place(root, name, format)
-        check_keep(root, name, keep)
+    def __init__(self, format, model, name, root, images, max_pixels, checkpoint, keep):
+        check_arguments(format, root, name, max_pixels, checkpoint, keep)
         # OpenVINO propagates strides itself, and computes its own way of it 3 % faster.
         self.network = PixelNetwork(model, in_strides=format != "openvino")
         self._format, self._model, self._name, self._root = format, model, name, root
-        self._pixels, self._keep = check_pixels(self.network, images), keep
+        self._max_pixels, self._checkpoint, self._keep = max_pixels, checkpoint, keep
+        self._pixels = check_pixels(self.network, images)
         self._expected, _ = form_difference(self.network, self._pixels)
 
-    def write(self, save, reader, max_pixels, checkpoint, precision="float32", **facts):
+    def write(self, save, reader, precision="float32", **facts):
         """Writes a version with its metadata, and reads it back to compare it with the model.
 
         Args:
             save: Callable that writes the converted network into the folder that it is given.
             reader: Class in `readers` that opens such a folder.
-            max_pixels: As for `export`.
-            checkpoint: As for `export`.
             precision: String, what the export computes in. Defaults to `"float32"`.
             **facts: What the metadata is to say besides.
 
@@ -53,7 +54,8 @@ class PixelExport:
         with new_version(self._root, self._name) as part:
             save(part.path)
             write_metadata(
-                part.path, self._model, max_pixels, precision=precision, checkpoint=checkpoint
+                part.path, self._model, self._max_pixels, precision=precision,
+                checkpoint=self._checkpoint,
             )
             add_metadata(
                 part.path,

@@ -132,12 +132,16 @@ def in_float32(model):
     """The model itself if all its layers compute in float32, else built again to do so."""
     if isinstance(model, Network):
         model.average_statistics()
-    if all(layer.compute_dtype == layer.variable_dtype == "float32" for layer in model.layers):
+    others = [
+        layer for layer in model.layers
+        if not layer.compute_dtype == layer.variable_dtype == "float32"
+    ]
+    if not others:
         return model
     if not isinstance(model, Network):
         raise UserError(
             "An export is made of a network in float32, and only a keras_resnets.Network can be "
-            f"built again as one. Received: a keras.Model of dtype policy "
-            f"{model.layers[-1].dtype_policy.name}"
+            f"built again as one. Received: a keras.Model whose layer {others[0].name} has the "
+            f"dtype policy {others[0].dtype_policy.name}"
         )
     return model.copy_with(dtype="float32")

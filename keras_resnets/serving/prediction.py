@@ -1,14 +1,20 @@
 """Asking an exported model about image files. Needs the export, not the model's code."""
 
 import itertools
+import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
+from keras_resnets.checks import is_count, must
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS, count_pixels, find_fault, printable
-from keras_resnets.serving.formats import find_version, format_of, read_metadata
+from keras_resnets.serving.formats import check_metadata, find_version, format_of, read_metadata
 from keras_resnets.serving.readers import open_export
 
 TOP = 5
+_IMAGE = (bytes, str, os.PathLike)
 
 
 class CorruptImageError(UserError):
@@ -46,27 +52,29 @@ class Predictor:
     """
 
     def __init__(self, path, batch_size=32, max_pixels=None, top=None):
-        if batch_size < 1:
-            raise UserError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+        must("batch_size", batch_size, is_count(batch_size), "a positive integer")
         self.path = find_version(path)
         self.format = format_of(self.path)
         self.metadata = read_metadata(self.path)
+        check_metadata(self.path, self.metadata)
         self._batch_size = batch_size
         allowed = self.metadata.get("max_pixels")
-        if max_pixels is not None and not 1 <= max_pixels <= (allowed or max_pixels):
-            raise UserError(
-                f"`max_pixels` must be in 1..{allowed} with {self.path}: export it again with a "
-                f"larger one. Received: max_pixels={max_pixels}"
-            )
+        if max_pixels is not None:
+            must("max_pixels", max_pixels, is_count(max_pixels), "a positive integer")
+            if allowed and max_pixels > allowed:
+                raise UserError(
+                    f"`max_pixels` must be in 1..{allowed} with {self.path}: export it again with "
+                    f"a larger one. Received: max_pixels={max_pixels}"
+                )
         self._max_pixels = max_pixels or allowed or MAX_PIXELS
         self._reader = open_export(self.path, self.format, self.metadata)
         most = self._reader.top
         usual = most if self.format == "saved_model" else min(most, TOP)
         self.top = usual if top is None else top
-        if not 1 <= self.top <= most:
+        if not is_count(self.top) or self.top > most:
             way = ": export it again with a larger one" if self.format == "saved_model" else ""
             raise UserError(
-                f"`top` must be in 1..{most} with {self.path}{way}. Received: top={top}"
+                f"`top` must be in 1..{most} with {self.path}{way}. Received: top={top!r}"
             )
 
     def predict(self, images, skip_corrupt=False):
@@ -82,6 +90,7 @@ class Predictor:
             and their probabilities, best first.
 
         Raises:
+            UserError: If `images` is one image, or holds something else.
             CorruptImageError: If an image cannot be decoded, or has too many pixels.
             OSError: If a file cannot be read.
         """
@@ -96,11 +105,21 @@ class Predictor:
             `(labels, scores)`, or `None`, for each image in order.
 
         Raises:
+            UserError: As `predict`.
             CorruptImageError, OSError: As `predict`, when the answer of that image is due.
         """
-        images, ahead = iter(images), None
+        if isinstance(images, (*_IMAGE, bytearray)) or not isinstance(images, Iterable):
+            raise UserError(
+                "`images` must be an iterable of paths or of the bytes of files: put a single one "
+                f"into a list. Received: images of {type(images).__name__}"
+            )
+        return self._predict_each(iter(images), skip_corrupt)
+
+    def _predict_each(self, images, skip_corrupt):
+        ahead = None
         with ThreadPoolExecutor(1) as reader:
             while batch := list(itertools.islice(images, self._batch_size)):
+                _check_images(batch)
                 following = reader.submit(self._prepare, batch)
                 if ahead:
                     yield from self._answers(*ahead, skip_corrupt)
@@ -116,7 +135,16 @@ class Predictor:
 
         Returns:
             float32 array `(batch, num_classes)`.
+
+        Raises:
+            UserError: If they are not such an array.
         """
+        images, channels = np.asarray(images), self._reader.channels
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != channels:
+            raise UserError(
+                f"`images` must be uint8 pixels of shape (batch, height, width, {channels}). "
+                f"Received: {images.dtype} of shape {images.shape}"
+            )
         return self._reader.probabilities(images)
 
     @property
@@ -161,6 +189,15 @@ class Predictor:
         what = "An image" if isinstance(image, bytes) else printable(image)
         fault = find_fault(image, self._max_pixels)
         return f"{what} {fault or f'cannot be decoded by {self.path}'}"
+
+
+def _check_images(batch):
+    for image in batch:
+        if not isinstance(image, _IMAGE):  # `open` would take an int for an open file
+            raise UserError(
+                "`images` must be paths, or the bytes of files. "
+                f"Received: one of {type(image).__name__}"
+            )
 
 
 def _read(path):

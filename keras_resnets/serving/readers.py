@@ -23,6 +23,7 @@ class SavedModelReader:
     Attributes:
         top: Int. The most classes that it names for an image.
         shape: `None`: it takes images of any size.
+        channels: Int, of its images; `None` if it takes files alone.
         num_classes: Int.
     """
 
@@ -37,6 +38,8 @@ class SavedModelReader:
                 "scripts/export.py writes it"
             )
         self._of_pixels = signatures.get("predict_images")
+        pixels = self._of_pixels and self._of_pixels.structured_input_signature[1]["image"]
+        self.channels = pixels and pixels.shape[-1]
         self.top, self.shape = outputs["classes"].shape[-1], None
         self.num_classes = outputs["probabilities"].shape[-1]
 
@@ -79,6 +82,7 @@ class PixelReader:
     Attributes:
         top: Int. The most classes that it names for an image: all.
         shape: `(height, width, channels)` of its images.
+        channels: Int, the last of them.
         num_classes: Int.
 
     Raises:
@@ -88,6 +92,7 @@ class PixelReader:
     def __init__(self, version, metadata):
         self._path = os.path.join(version, FILES[metadata["format"]])
         self.shape = tuple(metadata["input"]["shape"][1:])
+        self.channels = self.shape[-1]
         self._run = self._load(metadata)
         self._class_names = metadata["class_names"]
         self.top = self.num_classes = len(self._class_names)
@@ -197,7 +202,7 @@ def open_export(version, found, metadata):
             installed.
     """
     needed = {"format", "input", "preprocessing", "class_names"} if found != "saved_model" else {}
-    if any(key not in metadata for key in needed) or metadata.get("format", found) != found:
+    if any(not metadata.get(key) for key in needed) or metadata.get("format", found) != found:
         raise UserError(
             f"{os.path.join(version, METADATA)} does not say how images are prepared for "
             f"{FILES[found]}: export the model again"
@@ -211,5 +216,8 @@ def _loaded(path, load):
     except (MemoryError, tf.errors.ResourceExhaustedError, UserError):
         raise
     except Exception as error:  # of half a dozen kinds, by the file that is damaged and how
-        reason = str(error).strip().partition("\n")[0]
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        # OpenVINO says first in which files of its source the error came up, and by which check.
+        reasons = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+        reason = (reasons or lines or [type(error).__name__])[0].strip()
         raise UserError(f"Cannot load {path}, so export the model again: {reason}") from error

@@ -7,6 +7,7 @@ import shutil
 import typing
 import uuid
 
+from keras_resnets.checks import is_count, must
 from keras_resnets.errors import UserError
 from keras_resnets.locks import try_lock
 from keras_resnets.serving.versions import exports, remove_oldest
@@ -64,8 +65,7 @@ def check_keep(root, name, keep):
     """Finds out, before a version is written, whether `remove_old_versions` will do."""
     if keep is None:
         return
-    if keep < 1:
-        raise UserError(f"`keep` must be at least 1. Received: keep={keep}")
+    must("keep", keep, is_count(keep), "None or a positive integer")
     versions_in_use(root, name)
 
 

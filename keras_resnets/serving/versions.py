@@ -45,6 +45,28 @@ def new_version(root, name):
         raise
 
 
+def check_writable(root, name):
+    """Finds out, before the work of an export, whether a folder can be made for it.
+
+    Args:
+        root: String or path.
+        name: String.
+
+    Raises:
+        OSError: If it cannot.
+    """
+    folder = place = os.path.abspath(os.path.join(root, name))
+    while not os.path.lexists(place):
+        place = os.path.dirname(place)
+    probe = os.path.join(place, f"{PART}{uuid.uuid4().hex}")
+    try:
+        os.mkdir(probe)
+    except OSError as error:
+        raise OSError(f"Cannot write {folder}: {error.strerror}") from error
+    with contextlib.suppress(FileNotFoundError):  # another exporter took it for one that was left
+        os.rmdir(probe)
+
+
 class Part:
     """An export at work: `path` while it is written, `version` once it is whole."""
 

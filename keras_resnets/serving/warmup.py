@@ -6,6 +6,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from keras_resnets.checks import is_count
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 
@@ -33,7 +34,7 @@ def check_batch_sizes(batch_sizes):
     if batch_sizes is None:
         return BATCH_SIZES if has_serving_api() else ()
     batch_sizes = tuple(batch_sizes)
-    if any(not isinstance(size, int) or size < 1 for size in batch_sizes):
+    if not all(map(is_count, batch_sizes)):
         raise UserError(
             "`warmup_batch_sizes` must be positive integers, or empty for no warm-up. "
             f"Received: warmup_batch_sizes={batch_sizes}"
@@ -41,6 +42,20 @@ def check_batch_sizes(batch_sizes):
     if batch_sizes and not has_serving_api():
         raise UserError(f"A warm-up file {MISSING}")
     return batch_sizes
+
+
+def check_records(signatures, batch_sizes):
+    """Refuses more requests than the server takes.
+
+    Args:
+        signatures: Collection of the signatures' names.
+        batch_sizes: Sequence of ints.
+    """
+    if len(signatures) * len(batch_sizes) > _MOST_RECORDS:
+        raise UserError(
+            f"TensorFlow Serving takes {_MOST_RECORDS} warm-up requests: give fewer batch sizes. "
+            f"Received: {len(batch_sizes)}, for {len(signatures)} signatures each"
+        )
 
 
 def write_warmup(version, name, signatures, batch_sizes=BATCH_SIZES, max_pixels=MAX_PIXELS):
@@ -63,11 +78,7 @@ def write_warmup(version, name, signatures, batch_sizes=BATCH_SIZES, max_pixels=
     """
     from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
 
-    if len(signatures) * len(batch_sizes) > _MOST_RECORDS:
-        raise UserError(
-            f"TensorFlow Serving takes {_MOST_RECORDS} warm-up requests: give fewer batch sizes. "
-            f"Received: {len(batch_sizes)}, for {len(signatures)} signatures each"
-        )
+    check_records(signatures, batch_sizes)
     path = os.path.join(version, WARMUP)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     sides = _SIDES if max_pixels >= _SIDES[0] * _SIDES[1] else (1, max_pixels)
