@@ -146,3 +146,17 @@ def test_keras_cv_is_imported_only_when_asked_for(run_code):
         "import sys; from keras_resnets import data; data.parse_augment('flip,rand-m9');"
         "assert 'keras_cv' not in sys.modules"
     )
+
+
+def test_descriptions_do_not_start_tensorflow(run_code):
+    """It then no longer splits a CPU or connects workers, which a run does after its recipe."""
+    code = """
+import tensorflow as tf
+from keras_resnets import data
+text = "keras:RandomRotation:factor=0.1,aug_mix,grid_mask,jpeg_quality:factor=(50, 90)"
+operations = data.parse_augment(text)
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
+print(len(operations), len(tf.config.list_logical_devices("CPU")))
+"""
+    assert run_code(code).stdout.split() == ["4", "3"]

@@ -17,6 +17,7 @@ import tensorflow as tf
 from keras_resnets.data import colour, errors, foreign, operations, policies, randomness
 from keras_resnets.data.moves import View
 from keras_resnets.data.recorded import restored
+from keras_resnets.data.texts import split_list
 from keras_resnets.errors import UserError
 
 OPERATIONS = {
@@ -56,7 +57,7 @@ def parse_augment(augment):
         ValueError: If an operation, an argument or a value is not legal.
     """
     if isinstance(augment, str):
-        augment = augment.split(",") if augment.strip() else ()
+        augment = split_list(augment)
     elif not isinstance(augment, Iterable):
         augment = (augment,)
     return tuple(_parse(entry) for entry in augment)

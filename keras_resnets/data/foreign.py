@@ -19,6 +19,7 @@ from unittest import mock
 
 import tensorflow as tf
 
+from keras_resnets.data.later import Later
 from keras_resnets.data.operations import Operation
 from keras_resnets.data.randomness import keyed_seeds
 from keras_resnets.data.texts import literal
@@ -114,6 +115,7 @@ class EachImage(Operation):
 
     def _call(self, image):
         function = self.function
+        function = function.layer() if isinstance(function, Later) else function
         if not hasattr(function, "call"):
             return function(image)
         takes = inspect.signature(function.call).parameters
@@ -155,7 +157,7 @@ def parse(description):
     if "value_range" in inspect.signature(kind).parameters:
         arguments.setdefault("value_range", (0, 255))
     try:
-        return EachImage(p=p, function=kind(**arguments), description=description)
+        return EachImage(p=p, function=Later(kind, arguments), description=description)
     except UserError:
         raise
     except Exception as error:  # whatever the layer's constructor raises
