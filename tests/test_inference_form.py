@@ -102,7 +102,8 @@ def test_every_family_computes_the_same(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_models())
 def test_every_network_computes_the_same(name):
-    model = randomize(create_model(name))
+    narrow = {"width": 16} if name == "fractalnet160" else {}  # its 337 million weights take 20 GB
+    model = randomize(create_model(name, **narrow))
     assert_same(model, images_for(model, 1), tolerance=1e-4)
 
 
