@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_inference_form import assert_same, count, images_for, randomize
+from inference_helpers import assert_same, count, images_for, randomize
 
 import keras_resnets
 from keras_resnets import create_model
