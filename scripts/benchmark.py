@@ -33,7 +33,9 @@ _SUITE = flags.DEFINE_enum(
 _CASES = flags.DEFINE_list("cases", [], "Cases, or models with other suites; all by default.")
 _IMAGES = flags.DEFINE_integer("images", 10_000, "Images of --suite=lesions.", **COUNT)
 _PRECISIONS = flags.DEFINE_list(
-    "precisions", ["float32", "mixed_bfloat16"], "Keras dtype policies to run each case under."
+    "precisions",
+    ["float32", "mixed_bfloat16"],
+    "Keras dtype policies to run each case under (--suite=pairs, families, inference).",
 )
 _STEPS = flags.DEFINE_integer("steps", 10, "Timed steps (or turns) of each side.", **COUNT)
 _WARMUP = flags.DEFINE_integer("warmup", 2, "Steps (or turns) of each side before timing.", **COUNT)

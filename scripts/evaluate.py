@@ -66,8 +66,9 @@ def main():
         raise UserError("--checkpoint is for --run_dir, --model is one file: give one of them")
     from keras_resnets import Preprocessing, data
     from keras_resnets.models.files import load_model
-    from keras_resnets.training import evaluation
+    from keras_resnets.training import evaluate
     from keras_resnets.training.image_size import at_image_size
+    from keras_resnets.training.reports import write_report
 
     run_dir, path = _RUN_DIR.value, _MODEL.value
     if run_dir:
@@ -90,10 +91,10 @@ def main():
 
     verbose = int(sys.stdout.isatty())
     size = given("batch_size")
-    result = evaluation.evaluate(model, test, verbose=verbose, flip=_FLIP.value, **size)
+    result = evaluate(model, test, verbose=verbose, flip=_FLIP.value, **size)
     folder = _OUTPUT_DIR.value or folder
     facts = {"checkpoint": path, "images": image_set, "flip": _FLIP.value}
-    files = evaluation.write_report(result, test, folder, **facts)
+    files = write_report(result, test, folder, **facts)
     print(f"{path} on {len(result.labels)} test images of {test.name}")
     print_figures(result, test.class_names)
     print("wrote", *files, sep="\n  ")
@@ -109,7 +110,7 @@ def evaluate_saved_model():
     from keras_resnets import data
     from keras_resnets.serving import Predictor
     from keras_resnets.serving.evaluation import evaluate_export
-    from keras_resnets.training import evaluation
+    from keras_resnets.training.reports import write_report
 
     predictor = Predictor(_SAVED_MODEL.value)
     folder = _OUTPUT_DIR.value or report_folder(predictor.path)
@@ -122,7 +123,7 @@ def evaluate_saved_model():
         "precision": predictor.metadata.get("precision"), "images": image_set,
         "images_per_second": rate,
     }
-    files = evaluation.write_report(result, test, folder, **facts)
+    files = write_report(result, test, folder, **facts)
     print(f"{predictor.path} on {len(result.labels)} test images of {test.name}")
     print_figures(result, test.class_names)
     # An export of an earlier version does not say what it computes in.

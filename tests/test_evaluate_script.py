@@ -10,7 +10,7 @@ from test_evaluation import linear_model
 
 import keras_resnets
 from keras_resnets import Preprocessing, data
-from keras_resnets.training import Recipe, evaluation
+from keras_resnets.training import Recipe, reports
 from keras_resnets.training.evaluation import evaluate
 
 SCRIPT = pathlib.Path(__file__).parents[1] / "scripts" / "evaluate.py"
@@ -33,7 +33,7 @@ def test_script_on_a_run(tmp_path):
     assert f"loss   {result.loss:.4f}\n" in done.stdout
     assert f"top-1  {result.top1:.2%}\ntop-5  {result.topk:.2%}\n" in done.stdout
     folder = tmp_path / "evaluation"
-    assert {path.name for path in folder.iterdir()} == set(evaluation.FILES)
+    assert {path.name for path in folder.iterdir()} == set(reports.FILES)
     report = json.loads((folder / "evaluation.json").read_text())
     assert report["num_examples"] == 50
     assert report["loss"] == pytest.approx(result.loss, abs=1e-6)

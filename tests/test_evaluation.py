@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import keras_resnets
 from keras_resnets import Preprocessing, data
-from keras_resnets.training import evaluation
+from keras_resnets.training import reports
 from keras_resnets.training.evaluation import Evaluation, evaluate
 
 
@@ -211,7 +211,7 @@ def test_classes_in_another_order_are_refused(digits):
 
 def test_report(digits, tmp_path):
     result = evaluate(linear_model(), digits)
-    paths = evaluation.write_report(result, digits, tmp_path / "a" / "b", checkpoint="best.keras")
+    paths = reports.write_report(result, digits, tmp_path / "a" / "b", checkpoint="best.keras")
     report = json.loads((tmp_path / "a" / "b" / "evaluation.json").read_text())
     assert {path.split("/")[-1] for path in paths} == {
         "evaluation.json", "confusion.png", "mistakes.png"
@@ -232,9 +232,9 @@ def test_report(digits, tmp_path):
 
 def test_the_sheet_shows_the_images_that_are_wrong(digits, monkeypatch, tmp_path):
     shown = []
-    monkeypatch.setattr(evaluation.plots, "plot_mistakes", lambda *args: shown.append(args))
+    monkeypatch.setattr(reports.plots, "plot_mistakes", lambda *args: shown.append(args))
     result = evaluate(linear_model(), digits)
-    evaluation.write_report(result, digits, tmp_path)
+    reports.write_report(result, digits, tmp_path)
     images, true, predicted, probability, *_ = shown[0]
     everything, labels = pixels_and_labels(digits)
     wrong = result.mistakes()
@@ -246,13 +246,13 @@ def test_the_sheet_shows_the_images_that_are_wrong(digits, monkeypatch, tmp_path
 
 def test_a_full_disk_leaves_the_report_before(digits, tmp_path):
     result = evaluate(linear_model(), digits)
-    (path, *_) = evaluation.write_report(result, digits, tmp_path)
+    (path, *_) = reports.write_report(result, digits, tmp_path)
     before = pathlib.Path(path).read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
     try:
         with pytest.raises(OSError, match="cannot save .*evaluation.json: file too large"):
-            evaluation.write_report(result, digits, tmp_path)
+            reports.write_report(result, digits, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert pathlib.Path(path).read_bytes() == before

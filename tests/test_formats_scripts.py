@@ -20,7 +20,7 @@ from keras_resnets import Preprocessing, UserError, data
 from keras_resnets.serving import Predictor, export, export_onnx, export_openvino
 from keras_resnets.serving.evaluation import evaluate_export
 from keras_resnets.serving.formats import read_metadata
-from keras_resnets.training import Recipe, evaluation
+from keras_resnets.training import Recipe, reports
 from keras_resnets.training.evaluation import evaluate
 
 SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
@@ -115,7 +115,7 @@ def test_from_a_run_to_int8_and_its_accuracy(digits_run, tmp_path):
     )
     assert code == 0, errors
     folder = tmp_path / "saved_models_evaluation" / "net_openvino_int8" / "1"
-    assert {path.name for path in folder.iterdir()} == set(evaluation.FILES)
+    assert {path.name for path in folder.iterdir()} == set(reports.FILES)
     report = json.loads((folder / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert report["images_per_second"] > 0
     assert report["num_examples"] == 50 and report["precision"] == "int8"

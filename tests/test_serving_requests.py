@@ -88,7 +88,7 @@ def test_warmup_can_be_left_out(tmp_path, monkeypatch):
         export(small_network(), "net", tmp_path, warmup_batch_sizes=(1,))
 
 
-@pytest.mark.parametrize("sizes", [(0,), (1, "2"), (1.5,), range(1, 502)])
+@pytest.mark.parametrize("sizes", [(0,), (1, "2"), (1.5,), 3, range(1, 502)])
 def test_bad_batch_sizes(sizes, tmp_path):
     with pytest.raises(ValueError, match="warm") as caught:
         export(small_network(), "net", tmp_path, warmup_batch_sizes=sizes)

@@ -2,11 +2,12 @@
 
 import importlib.util
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
-from keras_resnets.checks import is_count
+from keras_resnets.checks import is_count, must
 from keras_resnets.errors import UserError
 from keras_resnets.images import MAX_PIXELS
 
@@ -33,15 +34,12 @@ def check_batch_sizes(batch_sizes):
     """
     if batch_sizes is None:
         return BATCH_SIZES if has_serving_api() else ()
-    batch_sizes = tuple(batch_sizes)
-    if not all(map(is_count, batch_sizes)):
-        raise UserError(
-            "`warmup_batch_sizes` must be positive integers, or empty for no warm-up. "
-            f"Received: warmup_batch_sizes={batch_sizes}"
-        )
+    are_sizes = isinstance(batch_sizes, Iterable) and all(map(is_count, batch_sizes))
+    legal = "a sequence of positive integers, or empty for no warm-up"
+    must("warmup_batch_sizes", batch_sizes, are_sizes, legal)
     if batch_sizes and not has_serving_api():
         raise UserError(f"A warm-up file {MISSING}")
-    return batch_sizes
+    return tuple(batch_sizes)
 
 
 def check_records(signatures, batch_sizes):
