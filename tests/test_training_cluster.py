@@ -2,7 +2,10 @@
 
 import concurrent.futures
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -105,6 +108,29 @@ def test_a_worker_that_does_not_come_is_named(capsys):
             wait_for_all(Cluster(workers, 1), 0.5)
         with pytest.raises(OSError, match=f"worker 0 cannot listen at {workers[0]}: address alr"):
             wait_for_all(Cluster(workers, 0), 0.5)
+
+
+STOPPED = """
+import os, signal, sys, time
+from keras_resnets.training.distribution import make_strategy
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+make_strategy()
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(1)
+"""
+
+
+def test_sigterm_ends_workers_that_are_connected():
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    processes = []
+    for index in range(2):
+        task = {"type": "worker", "index": index}
+        config = json.dumps({"cluster": {"worker": addresses}, "task": task})
+        environment = {**os.environ, "TF_CONFIG": config}
+        command = [sys.executable, "-c", STOPPED]
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE))
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [143, 143], errors
 
 
 def test_strategies_that_do_not_fit_the_cluster(monkeypatch):

@@ -2,6 +2,8 @@
 
 import functools
 import os
+import signal
+import threading
 
 import tensorflow as tf
 
@@ -108,7 +110,9 @@ def _multi_worker(cluster):
         coordinated_jobs=[job],
     )
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy(cluster.resolver())
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster.resolver())
+        _take_sigterm_back()
+        return strategy
     except RuntimeError as error:
         raise UserError(f"the workers cannot be connected: {error}") from None
     except tf.errors.OpError as error:  # a port that is taken, or workers that do not come
@@ -117,6 +121,13 @@ def _multi_worker(cluster):
             f"worker {cluster.index}, {cluster.workers[cluster.index]}, cannot be connected with "
             f"the others: {lines[0]}"
         ) from error
+
+
+def _take_sigterm_back():
+    """Lets SIGTERM do what Python was told: TensorFlow, once connected, only takes note of it."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def shard_of(strategy):
