@@ -1,5 +1,6 @@
 """What cannot be written as OpenVINO or ONNX, and exports that are damaged."""
 
+import contextlib
 import json
 import os
 
@@ -9,6 +10,7 @@ from test_prediction import colour_model
 
 from keras_resnets import Preprocessing, UserError
 from keras_resnets.serving import Predictor, export, export_onnx, export_openvino
+from keras_resnets.serving.difference import check_file
 from keras_resnets.serving.formats import METADATA, read_metadata
 
 
@@ -23,6 +25,35 @@ def test_an_operation_that_onnx_does_not_have(tmp_path):
         export_onnx(model, "net", tmp_path)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_a_file_that_computes_something_else_is_not_left(tmp_path):
+    """OpenVINO reads what Keras quantizes by the image, and computes something else."""
+    pytest.importorskip("openvino", reason="an extra")
+    model = small_model()
+    model.quantize("int8")
+    with pytest.raises(UserError, match="away from that of the model: .* give another format"):
+        export_openvino(model, "net", tmp_path)
+    assert os.listdir(tmp_path) == []
+    assert read_metadata(export(model, "net", tmp_path))["difference"]["probabilities"] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("precision", "found", "largest", "is_fine"),
+    [
+        ("float32", 9e-4, 0.5, True),
+        ("float32", 2e-3, 0.5, False),
+        ("float32", 2e-3, 10.0, True),
+        ("float32", float("nan"), 10.0, False),
+        ("bfloat16", 0.2, 0.5, True),
+        ("bfloat16", 0.3, 0.5, False),
+        ("int8", 0.9, 0.5, True),
+    ],
+)
+def test_how_far_a_file_may_be_from_its_model(precision, found, largest, is_fine):
+    with contextlib.nullcontext() if is_fine else pytest.raises(UserError):
+        check_file({"probabilities": found}, precision, largest)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """How far the answers of an export are from those of its model, on real images."""
 
 import functools
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -73,8 +74,8 @@ def form_difference(network, pixels):
         pixels: uint8 array `(images, *network.shape)`.
 
     Returns:
-        Tuple of the model's probabilities, float32 `(images, num_classes)`, and the `difference` of
-        the form's from them.
+        Tuple of the model's probabilities, float32 `(images, num_classes)`; its largest output, a
+        float; and the `difference` of the form's probabilities from the model's.
 
     Raises:
         UserError: If the form computes something else, by more than rounding in its precision.
@@ -90,7 +91,30 @@ def form_difference(network, pixels):
             f"whose largest output is {largest:.2g}: it has a layer that is not what its type "
             "says, build it without"
         )
-    return probabilities, result
+    return probabilities, float(largest), result
+
+
+def check_file(found, precision, largest):
+    """Refuses a file that computes something else than the model, by more than rounding.
+
+    Runtimes have operations that are not quite TensorFlow's. What int8 costs is for evaluation to
+    say.
+
+    Args:
+        found: Dictionary, the `difference` of the file's probabilities from the model's.
+        precision: String, what the file computes in.
+        largest: Float, the model's largest output. Rounding grows with it.
+
+    Raises:
+        UserError: If it does.
+    """
+    limit = LIMITS.get(precision, math.inf) * max(largest, 1.0)
+    if not found["probabilities"] <= limit:
+        raise UserError(
+            f"A probability of the exported file is {found['probabilities']:.2g} away from that of "
+            "the model: the format has no exact counterpart of one of its operations, so give "
+            "another format"
+        )
 
 
 def difference(expected, answered):

@@ -98,7 +98,7 @@ def export(
     network = PixelNetwork(model, precision)
     functions = signatures_of(network, class_names_of(model), top, max_pixels)
     check_records(functions, batch_sizes)
-    _, found = form_difference(network, check_pixels(network, images))
+    *_, found = form_difference(network, check_pixels(network, images))
     signatures = {key: function.get_concrete_function() for key, function in functions.items()}
     module = tf.Module()
     module.variables_used = signatures["serving_default"].variables

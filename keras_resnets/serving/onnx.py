@@ -44,7 +44,8 @@ def export_onnx(
 
     Raises:
         ValueError: As `export` does; or if ONNX lacks an operation of the model, tf2onnx, onnx or
-            onnxruntime is not installed, or versions of `name` are in another format.
+            onnxruntime is not installed, versions of `name` are in another format, or the file
+            computes something else than the model.
         OSError: If the folder cannot be written. Nothing is left behind.
     """
     onnx, tf2onnx = extra("onnx", "onnx"), extra("tf2onnx", "onnx")

@@ -58,7 +58,8 @@ def export_openvino(
 
     Raises:
         ValueError: As `export` does; or if OpenVINO or nncf is not installed, versions of `name`
-            are in another format, or int8 has no calibration images.
+            are in another format, int8 has no calibration images, or the file computes something
+            else than the model.
         OSError: If the folder cannot be written. Nothing is left behind.
     """
     if precision not in PRECISIONS:

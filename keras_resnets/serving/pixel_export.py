@@ -1,7 +1,12 @@
 """What the exports have in common that take pixels: every format but the SavedModel."""
 
 from keras_resnets.serving.arguments import check_arguments
-from keras_resnets.serving.difference import check_pixels, difference, form_difference
+from keras_resnets.serving.difference import (
+    check_file,
+    check_pixels,
+    difference,
+    form_difference,
+)
 from keras_resnets.serving.formats import add_metadata, read_metadata
 from keras_resnets.serving.metadata import write_metadata
 from keras_resnets.serving.pixels import PixelNetwork
@@ -36,7 +41,7 @@ class PixelExport:
         self._format, self._model, self._name, self._root = format, model, name, root
         self._max_pixels, self._checkpoint, self._keep = max_pixels, checkpoint, keep
         self._pixels = check_pixels(self.network, images)
-        self._expected, _ = form_difference(self.network, self._pixels)
+        self._expected, self._largest, _ = form_difference(self.network, self._pixels)
 
     def write(self, save, reader, precision="float32", **facts):
         """Writes a version with its metadata, and reads it back to compare it with the model.
@@ -49,6 +54,9 @@ class PixelExport:
 
         Returns:
             String, the path of the version's folder.
+
+        Raises:
+            UserError: If what was written computes something else than the model. Nothing is left.
         """
         network = self.network
         with new_version(self._root, self._name) as part:
@@ -65,6 +73,8 @@ class PixelExport:
                 **facts,
             )
             answered = reader(part.path, read_metadata(part.path)).probabilities(self._pixels)
-            add_metadata(part.path, difference=difference(self._expected, answered))
+            found = difference(self._expected, answered)
+            check_file(found, precision, self._largest)
+            add_metadata(part.path, difference=found)
         remove_old_versions(self._root, self._name, self._keep, part.version)
         return part.version
