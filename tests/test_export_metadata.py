@@ -17,6 +17,7 @@ import keras_resnets
 from keras_resnets.errors import UserError
 from keras_resnets.serving import export, metadata
 from keras_resnets.serving.difference import form_difference
+from keras_resnets.serving.metadata import class_names_of
 from keras_resnets.training.run_directory import RunDirectory
 
 TEST = {"loss": 0.5, "top1": 0.75, "k": None, "topk": None}
@@ -105,6 +106,23 @@ def test_class_names_are_an_asset(tmp_path):
     lines = path.read_text(encoding="utf-8").split("\n")
     assert lines == ["ant", "bée", r"two\nlines", r"\r", r"back\\slash\\n", "", ""]
     assert read(version)["class_names"] == list(model.class_names)
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (np.array(["ant", "bee"]), ["ant", "bee"]),
+        ([3, 5], ["3", "5"]),
+        (np.array([3, 5]), ["3", "5"]),
+        ([], ["0", "1"]),
+        (None, ["0", "1"]),
+    ],
+)
+def test_class_names_of_a_plain_model(given, names):
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.Dense(2)(keras.layers.Flatten()(image)))
+    model.class_names = given
+    assert class_names_of(model) == names
 
 
 @pytest.mark.parametrize(

@@ -128,9 +128,11 @@ def write_class_names(model, path):
 
 
 def class_names_of(model):
-    """The names of the classes, `"0"`, `"1"`, ... for a model without any."""
+    """The names of the classes as strings, `"0"`, `"1"`, ... for a model without any."""
     outputs = model.output_shape[-1]
-    names = getattr(model, "class_names", None) or [str(index) for index in range(outputs)]
+    names = getattr(model, "class_names", None)
+    if names is None or not len(names):
+        names = range(outputs)
     if len(names) != outputs:
         raise UserError(f"The model has {outputs} outputs and {len(names)} class names")
-    return list(names)
+    return [str(name) for name in names]  # a plain model's may be an array, or numbers
