@@ -114,6 +114,28 @@ def test_palette_bitmaps_of_any_depth(rng, width, decode):
         np.testing.assert_array_equal(decode(data), pillow(data))
 
 
+@pytest.mark.parametrize("decode", [decode_image, decode_in_graph])
+@pytest.mark.parametrize("places", [(2, 1, 0), (0, 1, 2), (3, 2, 1), (1, 2, 3)])
+def test_bitmaps_whose_masks_say_which_byte_is_which_colour(rng, places, decode):
+    image = rng.integers(0, 256, (7, 5, 3), "uint8")
+    data = masked_bmp(image, places, [255 << 8 * place for place in places])
+    np.testing.assert_array_equal(decode(data), image)
+    assert find_fault(data) is None
+    ten_bits = masked_bmp(image, places, [1023 << 20, 1023 << 10, 1023])
+    assert "is not a whole" in find_fault(ten_bits)
+
+
+def masked_bmp(image, places, masks):
+    """32 bits a pixel; `places` are the bytes of red, green and blue."""
+    height, width = image.shape[:2]
+    pixels = np.zeros((height, width, 4), np.uint8)
+    pixels[..., places] = image[::-1]
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 32, 3, pixels.size, 0, 0, 0, 0)
+    start = 14 + len(header) + 12
+    first = b"BM" + struct.pack("<IHHI", start + pixels.size, 0, 0, start)
+    return first + header + struct.pack("<III", *masks) + pixels.tobytes()
+
+
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"mode": "RGBA", "lossless": True}])
 def test_webp(rng, options):
     data = encode(rng.integers(0, 256, (9, 14, 3), "uint8"), "WEBP", **options)

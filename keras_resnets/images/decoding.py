@@ -167,6 +167,9 @@ def _decoder_of_others(channels, run):
     def decode_bmp(data):
         return _decode_palette_bmp(data, Header(data))
 
+    def decode_masked_bmp(data):
+        return _in_order_of_masks(tf.io.decode_image(data, 4, expand_animations=False), data)
+
     def decode_webp(data):
         # TensorFlow refuses a file of 4 channels where it is asked for 3. Of an animation it must
         # be: asked for any number it corrupts the heap.
@@ -180,6 +183,7 @@ def _decoder_of_others(channels, run):
             return run(decode_any, data, nothing)
         kinds = [
             (header.is_palette_bmp, lambda: run(decode_bmp, data, nothing)),
+            (header.is_masked_bmp, lambda: run(decode_masked_bmp, data, nothing)),
             (header.is_still_webp, lambda: run(decode_webp, data, nothing)),
         ]
         return tf.case(kinds, default=lambda: run(decode_any, data, nothing))
@@ -216,3 +220,14 @@ def _decode_palette_bmp(data, header):
     palette = tf.strings.substr(data, palette_start, (start - palette_start) // 4 * 4)
     palette = tf.reshape(tf.io.decode_raw(palette, tf.uint8), (-1, 4))[:, 2::-1]
     return tf.gather(palette, tf.cast(indices, tf.int32))
+
+
+def _in_order_of_masks(image, data):
+    """TensorFlow takes the bytes of a pixel for blue, green and red, whatever a BMP's masks say."""
+    masks = tf.stack([Header(data).number(at, 4) for at in (54, 58, 62)])
+    channels = tf.constant([255 << 16, 255 << 8, 255, 255 << 24], tf.int64)  # as TensorFlow's
+    is_same = masks[:, None] == channels
+    text = ["A BMP must have 8 bits for each colour"]
+    image = require(tf.reduce_all(tf.reduce_any(is_same, 1)), text, image)
+    image = tf.gather(image, tf.argmax(tf.cast(is_same, tf.int32), 1), axis=-1)
+    return tf.ensure_shape(image, (None, None, 3))

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_resnets.images.attempts import plainly
 from keras_resnets.images.gif import first_frame
 
-_LENGTH = 34  # bytes: as far as any header is read here
+_LENGTH = 66  # bytes: as far as any header is read here
 
 
 def count_pixels(data):
@@ -68,6 +68,11 @@ class Header:
         """Whether it is a BMP of 1, 4 or 8 bits a pixel, not compressed."""
         bits = tf.reduce_any(self.number(28, 2) == tf.constant([1, 4, 8], tf.int64))
         return self.is_bmp & bits & (self.number(30, 4) == 0)
+
+    @property
+    def is_masked_bmp(self):
+        """Whether it is a BMP of 32 bits a pixel that says which of them is which colour."""
+        return self.is_bmp & (self.number(28, 2) == 32) & (self.number(30, 4) == 3)
 
     def pixels(self, run=plainly):
         """Width times height, int64; 0 for what is no image.
