@@ -35,6 +35,12 @@ if pathlib.Path(getattr(sys.modules["__main__"], "__file__", "")).resolve().pare
         signal.signal(number, _stop_at_once)
 
 
+for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+    if getattr(sys, name) is None:  # closed by what started this: a file would take its number
+        os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+        setattr(sys, name, os.fdopen(descriptor, "w" if descriptor else "r"))
+
+
 try:
     tempfile.gettempdir()
 except FileNotFoundError:  # a read-only container; to import Keras takes a writable folder

@@ -287,3 +287,21 @@ def test_wherever_images_are_asked_for_lists_are_named():
     asked = [re.sub(r'"\s*f?"', "", text).partition("tfds name, `digits`")[2] for text in texts]
     asked = [words[:60] for words in asked if words]
     assert len(asked) > 4 and all("CSV list" in words for words in asked), asked
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_streams_that_are_closed(closed, tmp_path):
+    """As some supervisors start a process."""
+
+    def run(*arguments):
+        command = [sys.executable, str(SCRIPTS / "predict.py"), "--saved_model=x", *arguments]
+        return subprocess.run(
+            ["sh", "-c", f'exec "$0" "$@" {closed}', *command],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
+        )
+
+    listed = run("-")
+    told = "error: `-` stands for a list of images on stdin, a name a line: it is empty\n"
+    assert (listed.returncode, listed.stdout) == (1, "")
+    assert listed.stderr == ("" if closed == "2>&-" else told)
+    assert ("skip_corrupt" in run("--help").stdout) == (closed != ">&-")
