@@ -18,6 +18,7 @@ import keras_resnets
 from keras_resnets import Preprocessing
 from keras_resnets.models.policies import dtype_policy
 from keras_resnets.serving import export
+from keras_resnets.serving.formats import read_metadata
 
 NAMES = ("ant", "bée", "cat", "dog", "emu", "fox")
 
@@ -139,7 +140,9 @@ def test_signatures_have_the_names_they_will_keep(tmp_path):
 def test_best_classes_and_scores(rng, tmp_path):
     model = small_network()
     images = rng.integers(0, 256, (5, 20, 24, 3), dtype=np.uint8)
-    answer = serve(export(model, "net", tmp_path, top=9), "predict_images")(tf.constant(images))
+    path = export(model, "net", tmp_path, top=9)
+    assert read_metadata(path)["top"] == len(NAMES)
+    answer = serve(path, "predict_images")(tf.constant(images))
     probabilities = expected(model, images)
     np.testing.assert_allclose(answer["probabilities"], probabilities, atol=1e-5)
     order = np.argsort(-answer["probabilities"].numpy(), axis=1)

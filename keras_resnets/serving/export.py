@@ -96,7 +96,9 @@ def export(
     check_arguments("saved_model", root, name, max_pixels, checkpoint, keep)
     batch_sizes = check_batch_sizes(warmup_batch_sizes)
     network = PixelNetwork(model, precision)
-    functions = signatures_of(network, class_names_of(model), top, max_pixels)
+    names = class_names_of(model)
+    top = min(top, len(names))
+    functions = signatures_of(network, names, top, max_pixels)
     check_records(functions, batch_sizes)
     *_, found = form_difference(network, check_pixels(network, images))
     signatures = {key: function.get_concrete_function() for key, function in functions.items()}

@@ -59,7 +59,7 @@ def _answers(network, class_names, top):
 
     def answer(images):
         probabilities = network.read(_never_empty(network.form, images))
-        scores, best = tf.math.top_k(probabilities, min(top, len(class_names)))
+        scores, best = tf.math.top_k(probabilities, top)
         return {
             "probabilities": probabilities,
             "classes": tf.gather(names, best),
