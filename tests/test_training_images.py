@@ -188,3 +188,14 @@ def test_sizes_that_grow_by_epoch(tmp_path, monkeypatch):
     parted, whole = (load_model(tmp_path / name / "last.keras") for name in ("parted", "whole"))
     for ours, theirs in zip(parted.weights, whole.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_size_that_a_run_goes_on_with_makes_the_same_bits(tmp_path):
+    """A step that was traced for two sizes would differ in the last ones."""
+    settings = {**SETTINGS, "batch_size": 16, "image_size": 16, "train_image_size": "8,1:12"}
+    for epochs in (1, 2):
+        train(Recipe(**settings, epochs=epochs, steps_per_epoch=7), tmp_path / "parted")
+    train(Recipe(**settings, epochs=2, steps_per_epoch=7), tmp_path / "whole")
+    parted, whole = (load_model(tmp_path / name / "last.keras") for name in ("parted", "whole"))
+    for ours, theirs in zip(parted.weights, whole.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

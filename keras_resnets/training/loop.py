@@ -34,6 +34,7 @@ class Loop:
         self.start, self.splits, self.steps, self.size = start, splits, steps, size
         self.hosts = Hosts(model.distribute_strategy)
         self.shard = (self.hosts.index, self.hosts.count)
+        self.traced = None  # the size of the images that the training step is traced for
         replicas = model.distribute_strategy.num_replicas_in_sync
         self.validation = self.hosts.distribute(
             data.evaluation_dataset(
@@ -114,6 +115,10 @@ class Loop:
         epoch, step = divmod(first * self.steps + skipped, full_epoch)
         sizes = training_sizes(recipe, self.size)
         image_size = [own for begin, own in sizes if begin <= first][-1]
+        if image_size != self.traced:
+            # A function that has seen two sizes is traced for any, and computes other last bits
+            # than that of a run that went on with the second one.
+            self.model.train_function, self.traced = None, image_size
         batches = data.training_dataset(
             self.splits.train,
             self.model.preprocessing,
