@@ -1,5 +1,7 @@
 """Layers of Keras and keras-cv and functions as augmentation: repeatable, keyed by the image."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -19,6 +21,12 @@ LAYERS = [
     "keras:RandomRotation:factor=0.2",
     "keras:RandAugment",
 ]
+
+
+JITTER = (
+    "keras_cv:RandomColorJitter:brightness_factor=0.2:contrast_factor=0.2:"
+    "saturation_factor=(0.4, 0.6):hue_factor=0.1"
+)
 
 
 @pytest.fixture
@@ -44,6 +52,14 @@ def test_layers_are_keyed_by_the_image(description, photos):
     assert (run(chosen, photos, epoch=1) != made).any()
     same = np.stack([photos[0]] * 5)
     assert len({image.tobytes() for image in run(chosen, same)}) > 1  # by image, not by batch
+
+
+@pytest.mark.parametrize("description", [JITTER, "keras:AugMix"])
+def test_earlier_layers_do_not_matter(description, photos):
+    """The first layer of its kind makes variables, and is traced more often than later ones."""
+    first = run(parse_augment([description]), photos)
+    random.seed(1)
+    np.testing.assert_array_equal(run(parse_augment([description]), photos), first)
 
 
 def test_jpeg_quality_keeps_the_range(photos):

@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from keras_resnets.data.later import Later
 from keras_resnets.data.operations import Operation
-from keras_resnets.data.randomness import keyed_seeds
+from keras_resnets.data.randomness import keyed_seeds, same_numbers
 from keras_resnets.data.texts import literal
 from keras_resnets.errors import UserError
 
@@ -54,7 +54,7 @@ class EachImage(Operation):
     `keras:` of `keras.layers`) and of layers and functions in a sequence. Draws of `tf.random`, of
     `tf.random.Generator`s and of Keras' random functions are keyed by the image. Others cannot be:
     those of `tf.image.random_*` are refused, and numbers of Python's or NumPy's are drawn once and
-    for all.
+    for all, the same ones in every run.
 
     Args:
         p: Float in 0..1. Probability. Defaults to 1.
@@ -102,7 +102,9 @@ class EachImage(Operation):
 
         specs = tf.TensorSpec(shape, tf.float32), tf.TensorSpec((2,), tf.int32)
         with _stateless_draws():
-            traced = tf.function(run).get_concrete_function(*specs)
+            for _ in range(2):  # a layer that is built meanwhile draws more, if not each time
+                with same_numbers():
+                    traced = tf.function(run).get_concrete_function(*specs)
         graph = traced.graph.as_graph_def()
         nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
         for node in nodes:
