@@ -155,6 +155,17 @@ def test_the_first_of_several_errors_is_said():
     assert error_line(error) == "Cannot read /x/a.png: No such file or directory"
 
 
+def test_where_a_step_was_defined_is_no_reason():
+    message = (
+        "Graph execution error:\n\nDetected at node IteratorGetNext defined at (most recent call "
+        'last):\n  File "/x/train.py", line 3, in <module>\n\n  File "/x/trainer.py", line 7, in '
+        "fit\n\nCannot batch tensors with different shapes in component 1.\n"
+        "\t [[{{node IteratorGetNext}}]] [Op:__inference_multi_step_on_iterator_2988]"
+    )
+    error = tf.errors.InvalidArgumentError(None, None, message)
+    assert error_line(error) == "Cannot batch tensors with different shapes in component 1."
+
+
 def test_other_errors_keep_their_reason():
     with pytest.raises(tf.errors.OpError) as error:
         tf.function(lambda: tf.reshape(tf.zeros(tf.random.uniform((), 6, 7, tf.int32)), (4, 4)))()

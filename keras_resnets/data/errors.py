@@ -40,7 +40,7 @@ def error_line(error):
     # Where several replicas fail, each has a line such as `(0) NOT_FOUND:  ...`.
     lines = [re.sub(r"^\(\d+\) [A-Z_]+: +", "", line.strip()) for line in text.splitlines()]
     lines = [line for line in lines if not re.match(r"\d+ (root error|successful op)", line)]
-    skipped = ("Graph execution error", "Detected at node", "<stack traces", "[[")
+    skipped = ("Graph execution error", "Detected at node", "<stack traces", 'File "', "[[")
     lines = [line for line in lines if line and not line.startswith(skipped)] or lines
     line = re.sub(r"( \[Op:\w+\])?( name:.*)?$", "", lines[0])
     asserted = re.fullmatch(r"assertion failed: \[(.*)\]", line)
