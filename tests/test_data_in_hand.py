@@ -65,6 +65,23 @@ def test_a_dataset_is_a_source(arrays):
     assert sorted(order) == list(range(source.num_examples))
 
 
+def test_a_dataset_of_images_of_several_sizes(arrays):
+    def sizes():
+        for place, (image, label) in enumerate(zip(*arrays, strict=True)):
+            yield image[: 4 + place % 5], label
+
+    specs = tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((), tf.int64)
+    stream = tf.data.Dataset.from_generator(sizes, output_signature=specs)
+    source = data.from_dataset(stream, NAMES)
+    np.testing.assert_array_equal(source[7][0], arrays[0][7, :6])
+    preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3, resize=8, crop=(8, 8))
+    for augment in ([], ["random_resized_crop", "flip"]):
+        batches = data.training_dataset(source, preprocessing, augment, 16, 0, image_size=(8, 8))
+        assert [images.shape for images, _ in batches] == [(16, 8, 8, 3)] * 3
+    batches = data.evaluation_dataset(source, preprocessing, 16)
+    assert sum(float(tf.reduce_sum(weights)) for _, _, weights in batches) == 60
+
+
 def test_what_is_held_out_is_not_trained_on(arrays):
     splits = data.make_splits(arrays, seed=1)
     seen = [{image.tobytes() for image, _ in part} for part in splits[:2]]

@@ -16,13 +16,18 @@ from keras_resnets.images.attempts import require
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class DatasetSource(StreamedSource):
-    """A stream whose references hold the decoded image itself."""
+    """A stream whose references hold the decoded image itself, as bytes where they differ in size.
+
+    References are put into batches before they are loaded.
+    """
 
     loads_windows = False  # which spares decoding, of which there is none
 
     def load(self, reference):
         """The uint8 image and int64 label of one example."""
-        return tf.ensure_shape(reference["data"], self.shape), reference["label"]
+        image = reference["data"]
+        image = tf.io.parse_tensor(image, tf.uint8) if image.dtype == tf.string else image
+        return tf.ensure_shape(image, self.shape), reference["label"]
 
     @property
     def shuffle_buffer(self):
@@ -64,10 +69,12 @@ def from_dataset(dataset, class_names, name="dataset"):
         count = sum(1 for _ in dataset)
     must("dataset", count, count > 0, "of one example or more")
     names = tuple(map(str, class_names))
+    shape = tuple(kinds[0].shape)
+    kept = tf.io.serialize_tensor if None in shape else tf.identity
     examples = dataset.map(
-        lambda image, label: {"data": image, "label": _checked(label, name, len(names))}
+        lambda image, label: {"data": kept(image), "label": _checked(label, name, len(names))}
     )
-    return DatasetSource(name, names, count, tuple(kinds[0].shape), examples)
+    return DatasetSource(name, names, count, shape, examples)
 
 
 def _checked(label, name, classes):
