@@ -220,4 +220,6 @@ def test_fingerprints_of_other_sources(streamed):
     assert digits.train.fingerprint != data.load_splits("digits", seed=1).train.fingerprint
     arrays = data.from_arrays(PIXELS, LABELS)
     assert arrays[:10].fingerprint != arrays[10:].fingerprint
+    assert arrays.fingerprint == data.from_arrays(PIXELS.copy(), LABELS).fingerprint
+    assert arrays.fingerprint != data.from_arrays(255 - PIXELS, LABELS).fingerprint
     assert streamed.fingerprint != streamed[:5].fingerprint == streamed[5:10].fingerprint

@@ -168,8 +168,8 @@ class Source(Examples):
         labels: int64 array `(num_examples,)`.
         describe: Function from a place in `images` to what a report calls this image.
         num_skipped: Number of corrupt images left out of the whole set, all parts together.
-        stamps: Sequence of bytes, by place: what tells a file from another, or `None` where images
-            are told apart by what `describe` calls them.
+        stamps: Sequence of bytes, by place: what tells a file or an image of one's own from
+            another, or `None` where images are told apart by what `describe` calls them.
     """
 
     name: str
@@ -199,7 +199,7 @@ class Source(Examples):
         """String that changes where the examples, their order or their classes do.
 
         Files are told apart by their names in the set and their sizes, as they were when the set
-        was opened; other images by their places in it. The pixels themselves are not looked at.
+        was opened, arrays by their pixels, and other images by their places in the set.
         """
         stamps = self.stamps
         named = (stamps[i] if stamps else self.describe(int(i)).encode() for i in self.indices)
