@@ -143,12 +143,18 @@ def test_bad_descriptions_in_one_line(description, message):
     assert message in str(error.value)
 
 
+class Refusing(keras.layers.Layer):
+    def call(self, image, training=False):
+        raise ValueError("No such image")
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
         (lambda image: tf.image.random_flip_left_right(image), "it draws by RandomUniform"),
         (lambda image: image[0], "must stay one of"),
         (lambda image: image + "a", "cannot be applied to images of 12x12x3"),
+        (Refusing(), "of 12x12x3: ValueError: No such image"),
     ],
 )
 def test_what_cannot_be_used_in_one_line(function, message):

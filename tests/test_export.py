@@ -240,9 +240,10 @@ def of_other_channels():
     return model
 
 
-def mixed_with_a_float32_head():
+def mixed_within_float32():
     image = keras.Input((8, 8, 3))
-    maps = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16", name="stem")(image)
+    stem = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16", name="stem")
+    maps = keras.Sequential([keras.Input((8, 8, 3)), stem])(image)
     x = keras.layers.GlobalAveragePooling2D(dtype="float32")(maps)
     model = keras.Model(image, keras.layers.Dense(2, dtype="float32")(x))
     model.preprocessing = Preprocessing((0.5,) * 3, (0.25,) * 3)
@@ -266,7 +267,7 @@ def plain_and_mixed():
         (of_another_size, r"\(16, 16\) pixels, its preprocessing makes \(20, 20\)"),
         (of_other_channels, "3 channels, its preprocessing gives 1"),
         (plain_and_mixed, "mixed_bfloat16"),
-        (mixed_with_a_float32_head, "whose layer stem has the dtype policy mixed_bfloat16"),
+        (mixed_within_float32, "whose layer stem has the dtype policy mixed_bfloat16"),
     ],
 )
 def test_what_cannot_be_exported(make, message, tmp_path):

@@ -8,6 +8,7 @@ that adding one leaves the others' choices as they were.
 
 import dataclasses
 import itertools
+import re
 import types
 import typing
 from collections.abc import Iterable
@@ -146,7 +147,9 @@ def check(chosen, shape, context):
         except tf.errors.OpError as error:
             raise UserError(f"{refusal}: {errors.error_line(error)}") from error
         except Exception as error:  # whatever an operation of the user's own raises
-            text = " ".join((str(error).strip().splitlines() or [""])[-1].split())
+            # Of a layer's error Keras shows the reason in bold, between its name and its arguments.
+            text = str(error).partition("Arguments received by ")[0].strip()
+            text = " ".join(re.sub(r"\x1b\[\d+m", "", (text.splitlines() or [""])[-1]).split())
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
             raise UserError(f"{refusal}: {kind}{text}") from error
         if not tf.is_tensor(images) or images.shape.rank != 4 or images.shape[-1] != shape[-1]:

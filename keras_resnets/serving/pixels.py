@@ -133,7 +133,7 @@ def in_float32(model):
     if isinstance(model, Network):
         model.average_statistics()
     others = [
-        layer for layer in model.layers
+        layer for layer in model._flatten_layers(include_self=False)  # those of nested ones too
         if not layer.compute_dtype == layer.variable_dtype == "float32"
     ]
     if not others:
