@@ -82,8 +82,7 @@ def test_bfloat16_keeps_two_digits_and_the_head_float32():
 
 def nodes(model, precision="float32"):
     form = InferenceForm(model, precision)
-    concrete = form._compute.get_concrete_function()
-    definition = concrete.graph.as_graph_def()
+    definition = form._compute.graph.as_graph_def()
     functions = [function.node_def for function in definition.library.function]
     return [node for group in (definition.node, *functions) for node in group]
 
@@ -98,6 +97,16 @@ def test_no_training_no_xla_and_no_padding_in_the_graph():
                                  "StatelessRandomUniformV2", "AssignVariableOp"}, name
         shortcuts = sum(isinstance(x, keras_resnets.layers.ZeroPadShortcut) for x in model.layers)
         assert kinds["Pad"] == shortcuts, name
+
+
+def test_many_forms_are_no_retracing(monkeypatch):
+    """TensorFlow would warn of it, as of one function that is traced for each call."""
+    said = []
+    monkeypatch.setattr(tf.get_logger(), "warning", lambda text, *_: said.append(text))
+    model = member("resnet_cifar B")
+    for _ in range(6):
+        InferenceForm(model)(images_for(model))
+    assert said == []
 
 
 def test_features_are_the_pooled_last_map():

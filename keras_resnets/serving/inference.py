@@ -61,12 +61,13 @@ class InferenceForm:
         self._dtype = tf.dtypes.as_dtype(precision)
         # Signatures call one function that is not put into each of them: the kernels are constants.
         image = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
+        # Traced at once: of several forms' first calls TensorFlow warns as of one's retracing.
         self._compute = tf.function(
             self._run, input_signature=[image], experimental_attributes={"_noinline": True}
-        )
+        ).get_concrete_function()
 
     def __call__(self, images):
-        return self._compute(images)[0]
+        return self._compute(tf.cast(images, tf.float32))[0]
 
     @property
     def has_features(self):
@@ -82,7 +83,7 @@ class InferenceForm:
         Returns:
             Float32 tensor `(batch, features)`.
         """
-        return self._compute(images)[1]
+        return self._compute(tf.cast(images, tf.float32))[1]
 
     def _run(self, images):
         tensors = {self._image: images}
