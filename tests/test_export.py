@@ -278,7 +278,8 @@ def test_what_cannot_be_exported(make, message, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [
-    {"name": "a/b"}, {"name": ".."},
+    {"name": "a/b"}, {"name": ".."}, {"name": 3},
+    {"name": "n", "images": [np.zeros((8, 8, 3), "float32")]},
     *({"name": "n", "top": top} for top in (0, 2.0, "3")),
 ])
 def test_bad_arguments(arguments, tmp_path):

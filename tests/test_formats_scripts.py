@@ -218,7 +218,8 @@ def test_pixels_are_uint8_batches(write, tmp_path):
     predictor = Predictor(write(colour_model(), "net", tmp_path))
     pixels = np.full((2, 8, 8, 3), 100, np.uint8)
     assert predictor.probabilities(pixels).shape == (2, 3)
-    for wrong in (pixels / 255, pixels.astype("float32"), pixels[0], pixels[..., :1]):
+    floats = pixels / 255, pixels.astype("float32")
+    for wrong in (*floats, pixels[0], pixels[..., :1], pixels[:, :0]):
         words = rf"must be uint8 pixels of shape \(batch, height, width, 3\). .*: {wrong.dtype} of"
         with pytest.raises(UserError, match=words) as caught:
             predictor.probabilities(wrong)

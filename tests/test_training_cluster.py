@@ -45,6 +45,8 @@ def test_clusters_of_tf_config():
         ({**GOOD, "task": {"type": "evaluator", "index": 0}}, "task type"),
         ({**GOOD, "task": {"type": ["worker"], "index": 0}}, "task type"),
         ({**GOOD, "task": {"type": {}, "index": 0}}, "task type"),
+        ({**GOOD, "task": {"type": "chief", "index": 0}}, "have a chief in its cluster"),
+        ({**GOOD, "cluster": {"worker": ["http://a:1", "b:2"]}}, "host:port"),
         ({**GOOD, "cluster": {"worker": ["a:" + "1" * 5000]}}, "host:port"),
         ({**GOOD, "task": {"type": "worker", "index": 2}}, r"0\.\.1 .* Received: index 2"),
         ({**GOOD, "task": {"type": "worker", "index": "1"}}, r"Received: index '1'"),

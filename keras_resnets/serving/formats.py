@@ -50,7 +50,7 @@ def check_place(root, name, wanted):
     Raises:
         UserError: If `name` is not the name of one folder, or a version of it is in another format.
     """
-    if name in ("", ".", "..") or os.path.basename(name) != name:
+    if not isinstance(name, str) or name in ("", ".", "..") or os.path.basename(name) != name:
         raise UserError(f"`name` must be the name of one folder. Received: name={name!r}")
     folder = os.path.join(root, name)
     for version in _versions(folder):

@@ -69,8 +69,15 @@ class PixelNetwork:
 
         Returns:
             uint8 array `(images, *shape)`.
+
+        Raises:
+            UserError: If an image is of another type.
         """
         images = list(images)
+        others = [image for image in images if getattr(image, "dtype", None) != np.uint8]
+        if others:
+            kind = getattr(others[0], "dtype", type(others[0]).__name__)
+            raise UserError(f"`images` must be uint8 arrays, 0 to 255. Received: one of {kind}")
         if not images:
             return np.zeros((0, *self.shape), np.uint8)
         if len({image.shape for image in images}) == 1:

@@ -140,7 +140,8 @@ class Predictor:
             UserError: If they are not such an array.
         """
         images, channels = np.asarray(images), self._reader.channels
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != channels:
+        are_pixels = images.dtype == np.uint8 and images.ndim == 4 and 0 not in images.shape[1:]
+        if not are_pixels or images.shape[-1] != channels:
             raise UserError(
                 f"`images` must be uint8 pixels of shape (batch, height, width, {channels}). "
                 f"Received: {images.dtype} of shape {images.shape}"

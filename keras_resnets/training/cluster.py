@@ -139,6 +139,7 @@ def _of_tf_config(text):
     must(is_job, 'have a task type of "chief" or "worker"', repr(job))
     is_number = isinstance(index, int) and not isinstance(index, bool)
     first, count = counts[job]
+    must(count, f"have a {job} in its cluster for a task of that type", repr(text[:200]))
     legal = f"have a task index in 0..{count - 1} for the {count} {job}s of its cluster"
     must(is_number and index in range(count), legal, f"index {index!r}")
     return Cluster(tuple(workers), first + index)
@@ -147,7 +148,7 @@ def _of_tf_config(text):
 def _is_address(text):
     host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     is_number = port.isascii() and port.isdigit() and len(port) <= 5
-    return bool(host and colon) and is_number and 0 < int(port) < 2**16
+    return bool(host and colon) and "/" not in host and is_number and 0 < int(port) < 2**16
 
 
 def _of_slurm(environment):
