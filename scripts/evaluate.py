@@ -66,9 +66,8 @@ def main():
         raise UserError("--checkpoint is for --run_dir, --model is one file: give one of them")
     from keras_resnets import Preprocessing, data
     from keras_resnets.models.files import load_model
-    from keras_resnets.training import evaluate
+    from keras_resnets.training import evaluate, write_report
     from keras_resnets.training.image_size import at_image_size
-    from keras_resnets.training.reports import write_report
 
     run_dir, path = _RUN_DIR.value, _MODEL.value
     if run_dir:
@@ -110,7 +109,7 @@ def evaluate_saved_model():
     from keras_resnets import data
     from keras_resnets.serving import Predictor
     from keras_resnets.serving.evaluation import evaluate_export
-    from keras_resnets.training.reports import write_report
+    from keras_resnets.training import write_report
 
     predictor = Predictor(_SAVED_MODEL.value)
     folder = _OUTPUT_DIR.value or report_folder(predictor.path)

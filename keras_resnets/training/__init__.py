@@ -8,6 +8,7 @@ from keras_resnets.training.loss_scale import LossScaleOptimizer
 from keras_resnets.training.optimizer import SGD
 from keras_resnets.training.precise import recalibrate_batch_norm
 from keras_resnets.training.recipe import Recipe
+from keras_resnets.training.reports import write_report
 from keras_resnets.training.run_directory import RunDirectory
 from keras_resnets.training.schedules import Warmup, make_schedule, needs_length
 from keras_resnets.training.trainer import train
@@ -29,4 +30,5 @@ __all__ = [
     "needs_length",
     "recalibrate_batch_norm",
     "train",
+    "write_report",
 ]
